@@ -1,0 +1,380 @@
+"""What a guest says of itself: the manifest in its custom section `sanderling.manifest`.
+
+The section is JSON; beside the source the same is written as `module.toml`. Reading and writing the
+section needs no WebAssembly engine: a module is a magic number and a list of sections
+(WebAssembly Core Specification 2.0, section 5.5).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from typing import Annotated, Literal
+
+import msgspec
+
+from sanderling.errors import ConfigError, ModuleError
+from sanderling.tensor import DType
+
+SECTION = "sanderling.manifest"
+_MAGIC = b"\0asm\1\0\0\0"
+_DIM = re.compile(r"^(?:(\d+)\+)?([A-Za-z_][A-Za-z0-9_]*)$")
+
+Dim = int | str
+"""A dimension in a pattern: a number, a name (`"W"`), a number and a name (`"4+C"`), or `"..."`,
+which stands for any number of leading dimensions."""
+ParamValue = int | float | bool | str | list[int | float]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An input or an output as the manifest gives it.
+
+    Attributes:
+        name: what it is called in pipeline files.
+        dtypes: the element types it may have, such as `["u8", "f32"]`.
+        shapes: the patterns it may have; see `Dim`.
+        optional: whether the guest also works without it.
+        help: one line for people.
+    """
+
+    name: Name
+    dtypes: list[str]
+    shapes: list[list[Dim]]
+    optional: bool = False
+    help: str = ""
+
+
+class Param(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A parameter. In the packed struct each scalar is four bytes, `bool` and `enum` as i32.
+
+    Attributes:
+        type: `i32`, `f32`, `bool`, `enum` or an array such as `f32[3]`.
+        default: its value when neither the pipeline nor the model says one.
+        min: the least value; of each element of an array.
+        max: the greatest value.
+        choices: for an `enum`, its words; the guest sees the index.
+        unit: such as `pixels`.
+        help: one line for people.
+        source: the fact of the neighbouring model it follows, such as `next.width`.
+    """
+
+    name: Name
+    type: Annotated[str, msgspec.Meta(pattern=r"^(bool|enum|(i32|f32)(\[[1-9][0-9]?\])?)$")]
+    default: ParamValue
+    min: float | None = None
+    max: float | None = None
+    choices: list[str] = []
+    unit: str = ""
+    help: str = ""
+    source: str = msgspec.field(name="from", default="")
+
+    @property
+    def length(self) -> int:
+        """How many scalars it has."""
+        return int(self.type[4:-1]) if self.type.endswith("]") else 1
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a guest needs.
+
+    Attributes:
+        memory_mb: the most memory it takes in all, in MiB, buffers included.
+        deadline_ms: the time after which a call counts as stuck, in ms.
+    """
+
+    memory_mb: Annotated[float, msgspec.Meta(gt=0, le=4096)]
+    deadline_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All that a guest says of itself."""
+
+    abi: Literal[1] = 1
+    name: Name
+    version: str
+    summary: str
+    license: str = ""
+    inputs: list[TensorSpec] = msgspec.field(name="input")
+    outputs: list[TensorSpec] = msgspec.field(name="output")
+    params: list[Param] = msgspec.field(name="param", default_factory=list)
+    limits: Limits
+
+    def param(self, name: str) -> Param | None:
+        """The parameter of this name, if there is one."""
+        return next((param for param in self.params if param.name == name), None)
+
+
+def parse_toml(text: str, where: str) -> Manifest:
+    """Read a `module.toml`.
+
+    Args:
+        text: its content.
+        where: its path, for messages.
+
+    Raises:
+        ModuleError: it is not TOML, or not a manifest.
+    """
+    try:
+        manifest = msgspec.toml.decode(text, type=Manifest)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise ModuleError(f"{where}: not a module manifest: {exc}") from exc
+    _check(manifest, where)
+    return manifest
+
+
+def parse_json(data: bytes, where: str) -> Manifest:
+    """Read the content of a manifest section.
+
+    Raises:
+        ModuleError: it is not JSON, or not a manifest.
+    """
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise ModuleError(f"{where}: the section {SECTION} is not a manifest: {exc}") from exc
+    _check(manifest, where)
+    return manifest
+
+
+def _check(manifest: Manifest, where: str) -> None:
+    """What the types of the fields cannot say."""
+    for kind, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
+        if not specs:
+            raise ModuleError(f"{where}: the manifest has no {kind}; it needs at least one")
+        names = [spec.name for spec in specs]
+        if len(set(names)) != len(names):
+            raise ModuleError(f"{where}: two {kind}s have one name: {', '.join(names)}")
+        for spec in specs:
+            _check_tensor(spec, f"{where}: {kind} {spec.name}")
+    names = [param.name for param in manifest.params]
+    if len(set(names)) != len(names):
+        raise ModuleError(f"{where}: two parameters have one name: {', '.join(names)}")
+    for param in manifest.params:
+        if param.type == "enum" and not param.choices:
+            raise ModuleError(f"{where}: parameter {param.name} is an enum without choices")
+        try:
+            param_scalars(param, param.default, "default")
+        except ConfigError as exc:
+            raise ModuleError(f"{where}: parameter {param.name}: {exc}") from exc
+
+
+def _check_tensor(spec: TensorSpec, where: str) -> None:
+    known = [str(dtype) for dtype in DType]
+    for dtype in spec.dtypes:
+        if dtype not in known:
+            raise ModuleError(f"{where}: dtype {dtype!r}; known are {', '.join(known)}")
+    if not spec.dtypes or not spec.shapes:
+        raise ModuleError(f"{where}: it needs at least one dtype and one shape")
+    for shape in spec.shapes:
+        if len(shape) > 8:
+            raise ModuleError(f"{where}: {len(shape)} dimensions; at most 8 are possible")
+        for index, dim in enumerate(shape):
+            good = dim > 0 if isinstance(dim, int) else bool(_DIM.match(dim)) or (
+                dim == "..." and index == 0
+            )
+            if not good:
+                raise ModuleError(
+                    f'{where}: dimension {dim!r}; write a number, a name, "4+C", or "..." first'
+                )
+
+
+# ---- the custom section -------------------------------------------------------------------------
+
+
+def _leb(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_leb(wasm: bytes, at: int, where: str) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 35, 7):
+        if at >= len(wasm):
+            raise ModuleError(f"{where}: the file ends in the middle of a section; it is cut off")
+        byte = wasm[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+    raise ModuleError(f"{where}: a section length is malformed; the file is damaged")
+
+
+def _sections(wasm: bytes, where: str) -> list[tuple[int, str, int, int, int]]:
+    """Each section: id, name of a custom one, start of the whole, start and end of the content."""
+    if wasm[:4] != _MAGIC[:4]:
+        raise ModuleError(f"{where}: not a WebAssembly file (it does not begin with \\0asm)")
+    if wasm[:8] != _MAGIC:
+        raise ModuleError(
+            f"{where}: not a core WebAssembly module of version 1; components are not guests"
+        )
+    found = []
+    at = len(_MAGIC)
+    while at < len(wasm):
+        start, ident = at, wasm[at]
+        size, at = _read_leb(wasm, at + 1, where)
+        end = at + size
+        if end > len(wasm):
+            raise ModuleError(f"{where}: the file ends in the middle of a section; it is cut off")
+        name = ""
+        if ident == 0:
+            length, at = _read_leb(wasm, at, where)
+            if at + length > end:
+                raise ModuleError(f"{where}: a custom section's name is longer than the section")
+            name = wasm[at : at + length].decode("utf-8", "replace")
+            at += length
+        found.append((ident, name, start, at, end))
+        at = end
+    return found
+
+
+def read_section(wasm: bytes, where: str) -> bytes | None:
+    """The content of the manifest section, or None when the module has none.
+
+    Raises:
+        ModuleError: the bytes are not a WebAssembly module, or are cut off, or hold two manifests.
+    """
+    held = [
+        wasm[start:end] for _, name, _, start, end in _sections(wasm, where) if name == SECTION
+    ]
+    if len(held) > 1:
+        raise ModuleError(f"{where}: it has {len(held)} sections {SECTION}; pack it again")
+    return held[0] if held else None
+
+
+def read_manifest(wasm: bytes, where: str) -> Manifest:
+    """The manifest of a packed module.
+
+    Raises:
+        ModuleError: the bytes are not a module, or hold no manifest.
+    """
+    section = read_section(wasm, where)
+    if section is None:
+        raise ModuleError(
+            f"{where}: no manifest in it; write a module.toml and run"
+            f" `sanderling module pack {where} --manifest module.toml`"
+        )
+    return parse_json(section, where)
+
+
+def pack(wasm: bytes, manifest: Manifest, where: str) -> bytes:
+    """The module with this manifest in it, in place of one it may have had.
+
+    Raises:
+        ModuleError: the bytes are not a WebAssembly module.
+    """
+    kept = bytearray(_MAGIC)
+    for _, name, start, _, end in _sections(wasm, where):
+        if name != SECTION:
+            kept += wasm[start:end]
+    content = msgspec.json.encode(manifest)
+    body = _leb(len(SECTION)) + SECTION.encode() + content
+    return bytes(kept) + b"\0" + _leb(len(body)) + body
+
+
+# ---- parameters ---------------------------------------------------------------------------------
+
+
+def param_scalars(param: Param, value: object, where: str) -> list[int | float]:
+    """A parameter's value as the scalars that are packed, checked.
+
+    Raises:
+        ConfigError: of the wrong type, or out of range; says what would be accepted.
+    """
+    if param.type == "enum":
+        if not isinstance(value, str) or value not in param.choices:
+            raise ConfigError(
+                f"{where}: {value!r} is not one of {', '.join(map(repr, param.choices))}"
+            )
+        return [param.choices.index(value)]
+    if param.type == "bool":
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}: {value!r} is not true or false")
+        return [int(value)]
+    values = value if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list | tuple) != param.type.endswith("]") or len(values) != param.length:
+        wanted = f"a list of {param.length} numbers" if param.type.endswith("]") else "a number"
+        raise ConfigError(f"{where}: {value!r} is not {wanted}")
+    return [_scalar(param, item, where) for item in values]
+
+
+def _scalar(param: Param, value: object, where: str) -> int | float:
+    integral = param.type.startswith("i32")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{where}: {value!r} is not a number")
+    if not math.isfinite(value) or (integral and not float(value).is_integer()):
+        raise ConfigError(f"{where}: {value!r} is not {'a whole' if integral else 'a finite'} number")
+    low = param.min if param.min is not None else (-(2**31) if integral else -3.4e38)
+    high = param.max if param.max is not None else (2**31 - 1 if integral else 3.4e38)
+    if not low <= value <= high:
+        unit = f" {param.unit}" if param.unit else ""
+        raise ConfigError(f"{where}: {value} is not within {low:g} to {high:g}{unit}")
+    return int(value) if integral else float(value)
+
+
+def pack_params(manifest: Manifest, values: dict[str, object], where: str) -> bytes:
+    """The parameters as the C struct that the guest reads: four bytes a scalar, in order.
+
+    Args:
+        manifest: says which parameters there are.
+        values: those that do not have their default.
+        where: what the messages begin with.
+
+    Raises:
+        ConfigError: an unknown parameter, a wrong type, or a value out of range.
+    """
+    for name in values:
+        if manifest.param(name) is None:
+            known = ", ".join(param.name for param in manifest.params) or "none"
+            raise ConfigError(
+                f"{where}: {manifest.name} has no parameter {name!r}; it has: {known}"
+            )
+    packed = b""
+    for param in manifest.params:
+        value = values.get(param.name, param.default)
+        for scalar in param_scalars(param, value, f"{where}.{param.name}"):
+            packed += struct.pack("<f" if param.type.startswith("f32") else "<i", scalar)
+    return packed
+
+
+# ---- shape patterns -----------------------------------------------------------------------------
+
+
+def match_shape(
+    pattern: list[Dim], shape: tuple[int, ...], bound: dict[str, int]
+) -> dict[str, int] | None:
+    """Unify a pattern with a shape.
+
+    Args:
+        pattern: dimensions as a manifest has them; see `Dim`.
+        shape: a concrete shape.
+        bound: what the names stand for so far.
+
+    Returns:
+        The names and what they stand for now, or None when the shape does not fit.
+    """
+    names = dict(bound)
+    if pattern and pattern[0] == "...":
+        pattern = pattern[1:]
+        if len(shape) < len(pattern):
+            return None
+        shape = shape[len(shape) - len(pattern) :]
+    if len(pattern) != len(shape):
+        return None
+    for dim, size in zip(pattern, shape, strict=True):
+        if isinstance(dim, int):
+            if dim != size:
+                return None
+            continue
+        match = _DIM.match(dim)
+        if match is None:
+            return None
+        rest = size - int(match[1] or 0)
+        if rest < (1 if match[1] else 0) or names.setdefault(match[2], rest) != rest:
+            return None
+    return names
