@@ -1,8 +1,7 @@
 """What a guest says of itself: the manifest in its custom section `sanderling.manifest`.
 
 The section is JSON; beside the source the same is written as `module.toml`. Reading and writing the
-section needs no WebAssembly engine: a module is a magic number and a list of sections
-(WebAssembly Core Specification 2.0, section 5.5).
+section needs no WebAssembly engine.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sanderling import wasmfile
 from sanderling.errors import ConfigError, ModuleError
 from sanderling.tensor import DType
 
 SECTION = "sanderling.manifest"
-_MAGIC = b"\0asm\1\0\0\0"
 _DIM = re.compile(r"^(?:(\d+)\+)?([A-Za-z_][A-Za-z0-9_]*)$")
 
 Dim = int | str
@@ -183,56 +182,6 @@ def _check_tensor(spec: TensorSpec, where: str) -> None:
 # ---- the custom section -------------------------------------------------------------------------
 
 
-def _leb(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_leb(wasm: bytes, at: int, where: str) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 35, 7):
-        if at >= len(wasm):
-            raise ModuleError(f"{where}: the file ends in the middle of a section; it is cut off")
-        byte = wasm[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, at
-    raise ModuleError(f"{where}: a section length is malformed; the file is damaged")
-
-
-def _sections(wasm: bytes, where: str) -> list[tuple[int, str, int, int, int]]:
-    """Each section: id, name of a custom one, start of the whole, start and end of the content."""
-    if wasm[:4] != _MAGIC[:4]:
-        raise ModuleError(f"{where}: not a WebAssembly file (it does not begin with \\0asm)")
-    if wasm[:8] != _MAGIC:
-        raise ModuleError(
-            f"{where}: not a core WebAssembly module of version 1; components are not guests"
-        )
-    found = []
-    at = len(_MAGIC)
-    while at < len(wasm):
-        start, ident = at, wasm[at]
-        size, at = _read_leb(wasm, at + 1, where)
-        end = at + size
-        if end > len(wasm):
-            raise ModuleError(f"{where}: the file ends in the middle of a section; it is cut off")
-        name = ""
-        if ident == 0:
-            length, at = _read_leb(wasm, at, where)
-            if at + length > end:
-                raise ModuleError(f"{where}: a custom section's name is longer than the section")
-            name = wasm[at : at + length].decode("utf-8", "replace")
-            at += length
-        found.append((ident, name, start, at, end))
-        at = end
-    return found
-
-
 def read_section(wasm: bytes, where: str) -> bytes | None:
     """The content of the manifest section, or None when the module has none.
 
@@ -240,7 +189,9 @@ def read_section(wasm: bytes, where: str) -> bytes | None:
         ModuleError: the bytes are not a WebAssembly module, or are cut off, or hold two manifests.
     """
     held = [
-        wasm[start:end] for _, name, _, start, end in _sections(wasm, where) if name == SECTION
+        wasm[part.start : part.end]
+        for part in wasmfile.sections(wasm, where)
+        if part.name == SECTION
     ]
     if len(held) > 1:
         raise ModuleError(f"{where}: it has {len(held)} sections {SECTION}; pack it again")
@@ -268,13 +219,8 @@ def pack(wasm: bytes, manifest: Manifest, where: str) -> bytes:
     Raises:
         ModuleError: the bytes are not a WebAssembly module.
     """
-    kept = bytearray(_MAGIC)
-    for _, name, start, _, end in _sections(wasm, where):
-        if name != SECTION:
-            kept += wasm[start:end]
-    content = msgspec.json.encode(manifest)
-    body = _leb(len(SECTION)) + SECTION.encode() + content
-    return bytes(kept) + b"\0" + _leb(len(body)) + body
+    kept = wasmfile.without_custom(wasm, SECTION, where)
+    return kept + wasmfile.custom_section(SECTION, msgspec.json.encode(manifest))
 
 
 # ---- parameters ---------------------------------------------------------------------------------
