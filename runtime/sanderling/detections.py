@@ -1,0 +1,128 @@
+"""What comes out of a pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+
+def _label(labels: tuple[str, ...], index: int) -> str:
+    return labels[index] if 0 <= index < len(labels) else str(index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Things found in a frame, best score first.
+
+    Attributes:
+        boxes: float32 `[n, 4]`: x1, y1, x2, y2 in pixels of the frame.
+        scores: float32 `[n]`, 0 to 1.
+        classes: int32 `[n]`.
+        points: float32 `[n, points, 2]`: x, y in pixels of the frame; None when the model has none.
+        labels: the names of the classes, in order; may be empty.
+    """
+
+    boxes: Floats
+    scores: Floats
+    classes: Ints
+    points: Floats | None = None
+    labels: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def label(self, index: int) -> str:
+        """The name of a detection's class; its number when it has no name."""
+        return _label(self.labels, int(self.classes[index]))
+
+    def as_dicts(self) -> list[dict[str, object]]:
+        """For JSON: box and points to 2 decimals of a pixel, score to 4."""
+        found = []
+        for index in range(len(self)):
+            item: dict[str, object] = {
+                "box": [round(float(value), 2) for value in self.boxes[index]],
+                "score": round(float(self.scores[index]), 4),
+                "class": int(self.classes[index]),
+                "label": self.label(index),
+            }
+            if self.points is not None:
+                item["points"] = [
+                    [round(float(x), 2), round(float(y), 2)] for x, y in self.points[index]
+                ]
+            found.append(item)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classes:
+    """What a whole frame shows, most probable first.
+
+    Attributes:
+        classes: int32 `[k]`.
+        scores: float32 `[k]`, probabilities when a softmax was in the pipeline.
+        labels: the names of the classes, in order; may be empty.
+    """
+
+    classes: Ints
+    scores: Floats
+    labels: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def label(self, index: int) -> str:
+        """The name of the class at this place; its number when it has no name."""
+        return _label(self.labels, int(self.classes[index]))
+
+    def as_dicts(self) -> list[dict[str, object]]:
+        """For JSON: score to 4 decimals."""
+        return [
+            {
+                "class": int(self.classes[index]),
+                "label": self.label(index),
+                "score": round(float(self.scores[index]), 4),
+            }
+            for index in range(len(self))
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What a pipeline made of one frame.
+
+    Attributes:
+        sequence: the frame's number.
+        captured_ns: its capture time, monotonic, in ns.
+        source: where it came from.
+        detections: what was found, for a detecting pipeline, else None.
+        classes: what the frame shows, for a classifying pipeline, else None.
+        tensors: the last stage's outputs by name, dequantized only if a guest did so.
+        timings_ns: nanoseconds of each stage by name, in order.
+    """
+
+    sequence: int
+    captured_ns: int
+    source: str
+    detections: Detections | None
+    classes: Classes | None
+    tensors: dict[str, npt.NDArray[np.generic]]
+    timings_ns: dict[str, int]
+
+    def as_dict(self) -> dict[str, object]:
+        """The line that `--json` writes."""
+        line: dict[str, object] = {"frame": self.sequence, "source": self.source}
+        if self.detections is not None:
+            line["detections"] = self.detections.as_dicts()
+        elif self.classes is not None:
+            line["classes"] = self.classes.as_dicts()
+        else:
+            line["tensors"] = {name: value.tolist() for name, value in self.tensors.items()}
+        line["timings_ms"] = {
+            stage: round(spent / 1e6, 3) for stage, spent in self.timings_ns.items()
+        }
+        return line

@@ -1,0 +1,53 @@
+"""Where guests and models are found by their bare name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sanderling.errors import ConfigError
+
+_SUFFIX = {"guest": ".wasm", "model": ".onnx"}
+
+
+def folders(kind: str) -> list[Path]:
+    """Where installed ones of this kind (`guest`, `model`) lie, first match first.
+
+    `$SANDERLING_PATH` (folders, with colons between) comes first, then what the package brings:
+    beside its modules when installed, in the source tree when run from there.
+    """
+    named = [Path(part) for part in os.environ.get("SANDERLING_PATH", "").split(":") if part]
+    package = Path(__file__).resolve().parent
+    installed = package / "_bundled" / f"{kind}s"
+    tree = package.parents[1] / ("wasm_modules/dist" if kind == "guest" else "models")
+    return [*named, *(folder for folder in (installed, tree) if folder.is_dir())]
+
+
+def find(kind: str, name: str, near: Path, where: str) -> Path:
+    """The file of a guest or model.
+
+    Args:
+        kind: `guest` or `model`.
+        name: a path relative to `near`, or the bare name of an installed one.
+        near: the folder of the pipeline file.
+        where: what the message begins with.
+
+    Raises:
+        ConfigError: there is none; says where was looked and what is installed.
+    """
+    suffix = _SUFFIX[kind]
+    given = Path(name).expanduser()
+    if "/" in name or name.endswith(suffix):
+        path = near / given
+        if path.is_file():
+            return path
+        raise ConfigError(f"{where}: {kind} {name!r}: there is no file {path}")
+    for folder in (near, *folders(kind)):
+        path = folder / f"{name}{suffix}"
+        if path.is_file():
+            return path
+    installed = sorted({path.stem for folder in folders(kind) for path in folder.glob(f"*{suffix}")})
+    raise ConfigError(
+        f"{where}: {kind} {name!r}: not beside the pipeline file, and not installed; installed are"
+        f" {', '.join(installed) or 'none'}"
+    )

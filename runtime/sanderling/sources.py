@@ -1,0 +1,104 @@
+"""Where frames come from: a picture, a folder of pictures, a video."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+from sanderling import imaging
+from sanderling.errors import SourceError
+from sanderling.frame import Frame, Image
+
+
+class Source(ABC):
+    """Something that gives frames.
+
+    Attributes:
+        count: how many frames it will give; 0 when that is not known.
+        fps: frames a second; 0 for single pictures.
+    """
+
+    count = 0
+    fps = 0.0
+
+    @abstractmethod
+    def frames(self) -> Iterator[Frame]:
+        """The frames, in order.
+
+        Raises:
+            SourceError: a picture or the video cannot be read.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most sources hold nothing
+        """Let go of what it holds."""
+
+
+class Pictures(Source):
+    """One picture or more, each a file."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self.count = len(paths)
+
+    def frames(self) -> Iterator[Frame]:
+        for sequence, path in enumerate(self._paths):
+            image = imaging.read_image(path)
+            yield Frame(image, sequence, time.monotonic_ns(), str(path))
+
+
+class VideoFile(Source):
+    """A video file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._video = imaging.Video(path)
+        self.count = self._video.count
+        self.fps = self._video.fps
+
+    def frames(self) -> Iterator[Frame]:
+        for sequence, image in enumerate(self._video.frames()):
+            yield Frame(image, sequence, time.monotonic_ns(), str(self._path))
+
+    def close(self) -> None:
+        self._video.close()
+
+
+def read_image(path: Path) -> Image:
+    """A picture as uint8 `[height, width, 3]`, BGR.
+
+    Raises:
+        SourceError: it is missing, is no picture, or is cut off.
+    """
+    return imaging.read_image(path)
+
+
+def open_source(where: str) -> Source:
+    """The source of this name.
+
+    Args:
+        where: the path of a picture, of a folder of pictures, or of a video.
+
+    Raises:
+        SourceError: there is nothing there, or nothing that can be read.
+    """
+    path = Path(where)
+    try:
+        if path.is_dir():
+            found = sorted(
+                entry
+                for entry in path.iterdir()
+                if entry.suffix.lower() in imaging.IMAGE_SUFFIXES and entry.is_file()
+            )
+            if not found:
+                known = ", ".join(sorted(imaging.IMAGE_SUFFIXES))
+                raise SourceError(f"{where}: no pictures in this folder ({known})")
+            return Pictures(found)
+        if not path.exists():
+            raise SourceError(f"{where}: there is no such picture, folder or video")
+    except OSError as exc:
+        raise SourceError(f"{where}: cannot be read: {exc.strerror}") from exc
+    if path.suffix.lower() in imaging.IMAGE_SUFFIXES:
+        return Pictures([path])
+    return VideoFile(path)
