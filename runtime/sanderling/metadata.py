@@ -14,8 +14,8 @@ from sanderling.errors import ModelError
 
 KEY = "sanderling.model"
 
-Triple = Annotated[list[float], msgspec.Meta(min_length=3, max_length=3)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+Triple = tuple[float, float, float]
 
 
 class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,8 +31,8 @@ class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """
 
     order: Literal["bgr", "rgb", "grey"] = "rgb"
-    mean: Triple = [0.0, 0.0, 0.0]
-    std: Annotated[list[Positive], msgspec.Meta(min_length=3, max_length=3)] = [1.0, 1.0, 1.0]
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     fit: Literal["letterbox", "stretch"] = "letterbox"
     align: Literal["centre", "start"] = "centre"
     pad: Annotated[int, msgspec.Meta(ge=0, le=255)] = 114
