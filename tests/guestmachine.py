@@ -62,7 +62,8 @@ def _digest(name: str, *more: Path | str) -> str:
 
 
 @functools.cache
-def _build_script() -> ModuleType:
+def build_script() -> ModuleType:
+    """`wasm_modules/build.py` as a module."""
     return load_file(GUESTS / "build.py", "sanderling_wasm_build")
 
 
@@ -85,28 +86,35 @@ def wasm_path(name: str) -> Path:
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            _build_script().build(name, Path(folder)).replace(path)
+            build_script().build(name, Path(folder)).replace(path)
     return path
+
+
+def compiler() -> str:
+    """The C compiler for this machine; skips the test where there is none."""
+    found = shutil.which("gcc")
+    if found is None:
+        hint = "this needs a C compiler: apt-get install gcc libc6-dev"
+        if os.environ.get("CI") == "true":
+            pytest.fail(hint)
+        pytest.skip(hint)
+    return found
 
 
 def native_path(name: str, variant: str) -> Path:
     """The guest and the runner as a program; skips the test where there is no compiler."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        hint = "the native guests need a C compiler: apt-get install gcc libc6-dev"
-        if os.environ.get("CI") == "true":
-            pytest.fail(hint)
-        pytest.skip(hint)
-    flags = [*GCC_FLAGS, *GCC_VARIANTS[variant]]
+    command = [compiler(), *GCC_FLAGS, *GCC_VARIANTS[variant]]
     if platform.machine() == "x86_64":
-        flags.append("-march=x86-64-v2")  # SSE4.2: 128-bit vectors with byte shuffles, as wasm has
-    path = CACHE / f"{name}-{variant}-{_digest(name, RUNNER, *flags)}"
+        command.append(
+            "-march=x86-64-v2"
+        )  # SSE4.2: 128-bit vectors with byte shuffles, as wasm has
+    path = CACHE / f"{name}-{variant}-{_digest(name, RUNNER, *command)}"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             made = Path(folder) / "runner"
             sources = [str(GUESTS / name / f"{name}.c"), str(RUNNER)]
-            command = [compiler, *flags, f"-I{GUESTS / 'include'}", *sources, "-o", str(made)]
+            command += [f"-I{GUESTS / 'include'}", *sources, "-o", str(made)]
             built = subprocess.run(command, capture_output=True, text=True, check=False)
             if built.returncode:
                 raise GuestFault(f"{name} does not compile with gcc:\n{built.stderr}")

@@ -108,10 +108,10 @@ def probe(tmp_path_factory, monkeypatch):
         (guests / "probe").mkdir()
         (guests / "probe/module.toml").write_text(TOML)
         (guests / "probe/probe.c").write_text(SOURCE)
-    guestmachine._build_script.cache_clear()
+    guestmachine.build_script.cache_clear()
     monkeypatch.setattr(guestmachine, "GUESTS", guests)
     yield
-    guestmachine._build_script.cache_clear()
+    guestmachine.build_script.cache_clear()
 
 
 X = np.arange(5, dtype=np.float32)
