@@ -18,8 +18,10 @@ _DIGEST = 32
 
 
 def folder() -> Path:
-    """Where compiled guests are kept: under `$SANDERLING_CACHE`, `$CACHE_DIRECTORY` (systemd) or
-    the user's cache folder."""
+    """Where compiled guests are kept.
+
+    Under `$SANDERLING_CACHE`, `$CACHE_DIRECTORY` (systemd) or the user's cache folder.
+    """
     for variable in ("SANDERLING_CACHE", "CACHE_DIRECTORY"):
         if named := os.environ.get(variable):
             return Path(named) / "compiled"

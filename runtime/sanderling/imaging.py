@@ -15,14 +15,16 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+import cv2
+import numpy as np
 
-from sanderling.detections import Classes, Detections, Result  # noqa: E402
-from sanderling.errors import OutputError, SourceError  # noqa: E402
-from sanderling.frame import Image  # noqa: E402
+from sanderling.detections import Classes, Detections, Result
+from sanderling.errors import OutputError, SourceError
+from sanderling.frame import Image
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
 _MAX_FILE_BYTES = 256 << 20
 
 
@@ -200,7 +202,9 @@ def _draw_detections(canvas: Image, found: Detections, thick: int) -> None:
         cv2.rectangle(canvas, (x1, y1), (x2, y2), _INK, thick, cv2.LINE_AA)
         if found.points is not None:
             for x, y in found.points[index]:
-                cv2.circle(canvas, (round(float(x)), round(float(y))), thick + 1, _INK, -1, cv2.LINE_AA)
+                cv2.circle(
+                    canvas, (round(float(x)), round(float(y))), thick + 1, _INK, -1, cv2.LINE_AA
+                )
         text = f"{found.label(index)} {found.scores[index]:.2f}"
         _draw_text(canvas, text, x1, y1, thick)
 
@@ -222,3 +226,15 @@ def _draw_text(canvas: Image, text: str, x: int, y: int, thick: int) -> None:
     cv2.putText(
         canvas, text, (x, y - below // 2), font, size, _INK, max(1, thick // 2), cv2.LINE_AA
     )
+
+
+def check_suffix(path: Path, *, video: bool = False) -> None:
+    """Whether this name can be written, before an hour of work is spent on it.
+
+    Raises:
+        OutputError: its suffix is of no format that can be written.
+    """
+    known = (".mp4", ".avi", ".mkv") if video else (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+    if path.suffix.lower() not in known:
+        kind = "a video" if video else "a picture"
+        raise OutputError(f"{path}: {kind} is written as {', '.join(known)}")

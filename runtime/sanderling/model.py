@@ -29,7 +29,7 @@ ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
 )
-"""What onnxruntime raises: its own exceptions have no common root, and some calls raise plain ones."""
+"""What onnxruntime raises: its exceptions have no common root, and some calls raise plain ones."""
 
 _DTYPES = {
     "tensor(uint8)": DType.U8,
@@ -138,14 +138,16 @@ class Model:
                     f" {shape_text(given)} does not fit"
                 )
             for dim, size in zip(port.shape, given, strict=True):
-                if isinstance(dim, str) and dim != "?":
-                    if free.setdefault(dim, size) != size:
-                        raise ModelError(
-                            f"{self.path}: the dimension {dim} would be {free[dim]} and {size}"
-                        )
-        model = load(
-            Path(self.path), threads=self._options.threads, free=free
-        ) if free else Model(self.path, self._session, self._options)
+                named = isinstance(dim, str) and dim != "?"
+                if named and free.setdefault(str(dim), size) != size:
+                    raise ModelError(
+                        f"{self.path}: the dimension {dim} would be {free[str(dim)]} and {size}"
+                    )
+        model = (
+            load(Path(self.path), threads=self._options.threads, free=free)
+            if free
+            else Model(self.path, self._session, self._options)
+        )
         model.inputs = tuple(
             replace(port, shape=shapes.get(port.name, port.shape)) for port in model.inputs
         )
@@ -159,14 +161,18 @@ class Model:
         try:
             made = self._session.run(None, feed)
         except ERRORS as exc:
-            raise ModelError(f"{self.path}: it cannot run with these shapes: {_words(exc)}") from exc
+            raise ModelError(
+                f"{self.path}: it cannot run with these shapes: {_words(exc)}"
+            ) from exc
         return tuple(
             replace(port, shape=tuple(value.shape))
             for port, value in zip(self.outputs, made, strict=True)
         )
 
     def bind(
-        self, stage: str, inputs: Sequence[tuple[TensorType, int]],
+        self,
+        stage: str,
+        inputs: Sequence[tuple[TensorType, int]],
         outputs: Sequence[tuple[TensorType, int]],
     ) -> Binding:
         """Tie each input and output to memory.
@@ -209,9 +215,7 @@ class Model:
 class Binding:
     """A model tied to memory."""
 
-    def __init__(
-        self, stage: str, session: ort.InferenceSession, binding: ort.IOBinding
-    ) -> None:
+    def __init__(self, stage: str, session: ort.InferenceSession, binding: ort.IOBinding) -> None:
         self._stage = stage
         # The wrappers in Python check and copy options on every call; these are what they call.
         self._run = session._sess.run_with_iobinding
@@ -265,7 +269,9 @@ def load(path: Path, *, threads: int = 0, free: Mapping[str, int] | None = None)
     except (state.InvalidProtobuf, state.NoModel) as exc:
         raise ModelError(f"{path}: not an ONNX model, or cut off") from exc
     except ERRORS as exc:
-        raise ModelError(f"{path}: onnxruntime {ort.__version__} cannot run it: {_words(exc)}") from exc
+        raise ModelError(
+            f"{path}: onnxruntime {ort.__version__} cannot run it: {_words(exc)}"
+        ) from exc
     return Model(str(path), session, _Options(threads))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from sanderling import imaging
@@ -43,9 +44,14 @@ class Pictures(Source):
         self.count = len(paths)
 
     def frames(self) -> Iterator[Frame]:
-        for sequence, path in enumerate(self._paths):
-            image = imaging.read_image(path)
-            yield Frame(image, sequence, time.monotonic_ns(), str(path))
+        """The pictures; after one that cannot be read, `next` goes on with the one behind it."""
+        # A map goes on after its function raised, where a generator would be over.
+        return map(self._read, count(), self._paths)
+
+    @staticmethod
+    def _read(sequence: int, path: Path) -> Frame:
+        image = imaging.read_image(path)
+        return Frame(image, sequence, time.monotonic_ns(), str(path))
 
 
 class VideoFile(Source):
@@ -58,10 +64,12 @@ class VideoFile(Source):
         self.fps = self._video.fps
 
     def frames(self) -> Iterator[Frame]:
+        """The frames of the video."""
         for sequence, image in enumerate(self._video.frames()):
             yield Frame(image, sequence, time.monotonic_ns(), str(self._path))
 
     def close(self) -> None:
+        """Close the file."""
         self._video.close()
 
 

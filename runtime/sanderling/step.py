@@ -67,6 +67,11 @@ class Step(ABC):
     def set_input_shape(self, index: int, shape: tuple[int, ...]) -> None:
         """Say what shape the input has on this frame; it must fit the buffer."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes of the instance's memory; 0 while there is none."""
+        return self._instance.size if self._instance is not None else 0
+
     def open(self) -> None:
         """Make the first instance.
 
@@ -109,7 +114,9 @@ class Step(ABC):
             raise GuestViolation(self.name, f"it cannot be started again: {exc}") from exc
         if outputs != self.outputs:
             self._drop()
-            raise GuestViolation(self.name, "a fresh instance declares other outputs than the first")
+            raise GuestViolation(
+                self.name, "a fresh instance declares other outputs than the first"
+            )
 
     def run(self, sequence: int, captured_ns: int) -> None:
         """Call the guest on what lies in its inputs.
@@ -266,7 +273,12 @@ class AbiStep(Step):
         for index, (new, old) in enumerate(zip(now, then, strict=True)):
             what = f"its output {self._output_names[index]}"
             if (new.data, new.capacity, new.dtype, new.rank, new.scale, new.zero_point) != (
-                old.data, old.capacity, old.dtype, old.rank, old.scale, old.zero_point
+                old.data,
+                old.capacity,
+                old.dtype,
+                old.rank,
+                old.scale,
+                old.zero_point,
             ):
                 raise GuestViolation(
                     self.name, f"{what} changed its address or type; only dims may change"
@@ -286,12 +298,15 @@ class AbiStep(Step):
         return shapes
 
     def input_address(self, index: int) -> int:
+        """The host address of an input's buffer."""
         return self._at_inputs[index]
 
     def output_address(self, index: int) -> int:
+        """The host address of an output's buffer."""
         return self._at_outputs[index]
 
     def set_input_shape(self, index: int, shape: tuple[int, ...]) -> None:
+        """Say what shape the input has on this frame."""
         dims = self._input_structs[index].dims
         for axis, dim in enumerate(shape):
             dims[axis] = dim
@@ -349,12 +364,15 @@ class FunctionStep(Step):
             self.shapes = [self._kind.shape]
 
     def input_address(self, index: int) -> int:
+        """The host address of an input's buffer."""
         return self._host
 
     def output_address(self, index: int) -> int:
+        """The host address of an output's buffer."""
         return self._host
 
     def set_input_shape(self, index: int, shape: tuple[int, ...]) -> None:
+        """Say how many floats there are on this frame."""
         length = 1
         for dim in shape:
             length *= dim

@@ -1,0 +1,87 @@
+"""The command line: `sanderling`.
+
+Exit codes: 0 fine, 2 the user's input, 1 ours. Errors are one line on stderr, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from sanderling import __version__
+from sanderling.errors import FrameError, InputError, SanderlingError
+
+_COMMANDS = {
+    "run": "Run a pipeline on a picture, a folder or a video.",
+    "explain": "Show each tensor of a pipeline: what it is, where it lives, what is copied.",
+    "module": "Look at, check and pack guests.",
+    "model": "Look at and quantize models.",
+}
+
+
+class _Lazy(click.Group):
+    """Imports a command's module when it is called: `--help` and start-up stay fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"sanderling.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, epilog="Example: sanderling run faces.toml --source photo.jpg")
+@click.version_option(__version__, prog_name="sanderling")
+def cli() -> None:
+    """Run quantized models on small boards, every step around them in a sandbox."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(_main())
+
+
+def _main() -> int:
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("sanderling: stopped", err=True)
+        return 130
+    except (InputError, FrameError) as exc:
+        click.echo(f"sanderling: {exc}", err=True)
+        return 2
+    except SanderlingError as exc:
+        click.echo(f"sanderling: {exc}", err=True)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has left; the interpreter's own flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as exc:
+        named = f"{exc.filename}: " if exc.filename else ""
+        click.echo(f"sanderling: {named}{exc.strerror or exc}", err=True)
+        return 2
+    except Exception as exc:
+        if os.environ.get("SANDERLING_DEBUG"):
+            raise
+        click.echo(
+            f"sanderling: a fault of ours: {type(exc).__name__}: {exc}\n"
+            "sanderling: run again with SANDERLING_DEBUG=1 for the details to report",
+            err=True,
+        )
+        return 1
+    return code if isinstance(code, int) else 0

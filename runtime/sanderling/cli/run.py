@@ -1,0 +1,166 @@
+"""`sanderling run`: a pipeline on a picture, a folder of pictures or a video."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sanderling.cli.text import count, table
+from sanderling.errors import FrameError, SourceError
+
+if TYPE_CHECKING:
+    from sanderling.detections import Result
+    from sanderling.frame import Frame
+    from sanderling.pipeline import Pipeline
+    from sanderling.sinks import Sink
+    from sanderling.sources import Source
+
+_SHOWN = 20
+"""Frames that are listed one by one for a person; of a longer run only the sums."""
+
+
+@click.command(epilog="Example: sanderling run faces.toml --source photo.jpg --annotate out.jpg")
+@click.argument("pipeline", type=click.Path(path_type=Path))
+@click.option("--source", required=True, metavar="PATH", help="A picture, a folder or a video.")
+@click.option(
+    "--json", "json_path", metavar="PATH", help="Write one JSON object a frame; - is stdout."
+)
+@click.option("--annotate", metavar="PATH", help="Write the pictures with what was found drawn in.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many frames.")
+def command(
+    pipeline: Path, source: str, json_path: str | None, annotate: str | None, limit: int | None
+) -> int:
+    """Run PIPELINE on a picture, a folder of pictures or a video."""
+    from sanderling import pipeline as pipelines  # noqa: PLC0415 - loads onnxruntime
+    from sanderling import sinks, sources  # noqa: PLC0415 - loads cv2
+
+    opened_source = sources.open_source(source)
+    try:
+        with pipelines.open(pipeline) as opened:
+            targets: list[Sink] = []
+            if json_path is not None:
+                targets.append(sinks.JsonLines(json_path))
+            if annotate is not None:
+                targets.append(sinks.annotated(Path(annotate), Path(source), opened_source))
+            run = _Run(opened, targets, quiet=json_path == "-")
+            try:
+                run.all(opened_source, limit)
+            except BaseException:
+                for target in targets:
+                    target.discard()
+                raise
+            return run.finish()
+    finally:
+        opened_source.close()
+
+
+class _Run:
+    """Counts what becomes of each frame."""
+
+    def __init__(self, pipeline: Pipeline, sinks: list[Sink], *, quiet: bool) -> None:
+        self._pipeline = pipeline
+        self._sinks = sinks
+        self._quiet = quiet
+        self._processed = 0
+        self._lost: list[str] = []
+        self._found = 0
+        self._timings: dict[str, list[int]] = {}
+
+    def all(self, source: Source, limit: int | None) -> None:
+        """Run every frame of the source."""
+        total = min(source.count, limit) if limit and source.count else source.count or limit
+        many = total is None or total > 1
+        with click.progressbar(
+            length=total or 0,
+            label="frames",
+            file=sys.stderr,
+            hidden=not (many and sys.stderr.isatty()),
+        ) as bar:
+            for frame in self._frames(source.frames()):
+                self._one(frame)
+                bar.update(1)
+                if limit is not None and self._processed + len(self._lost) >= limit:
+                    break
+
+    def _frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames that can be read; the others are noted and passed over."""
+        while True:
+            try:
+                yield next(frames)
+            except StopIteration:
+                return
+            except SourceError as exc:
+                self._lose(str(exc))
+
+    def _one(self, frame: Frame) -> None:
+        try:
+            result = self._pipeline.run(frame)
+        except FrameError as exc:
+            self._lose(f"{frame.source}: frame {frame.sequence} failed: stage {exc}")
+            return
+        for sink in self._sinks:
+            sink.write(frame, result)
+        self._processed += 1
+        for stage, spent in result.timings_ns.items():
+            self._timings.setdefault(stage, []).append(spent)
+        found = result.detections if result.detections is not None else result.classes
+        self._found += len(found) if found is not None else 0
+        if not self._quiet and self._processed <= _SHOWN:
+            click.echo(_line(result))
+
+    def _lose(self, message: str) -> None:
+        self._lost.append(message)
+        if len(self._lost) <= _SHOWN:
+            click.echo(f"sanderling: {message}", err=True)
+
+    def finish(self) -> int:
+        """Close the outputs, print the sums, return the exit code."""
+        for sink in self._sinks:
+            if self._processed:
+                sink.close()
+            else:
+                sink.discard()
+        if self._processed and not self._quiet:
+            click.echo(self._sums())
+        total = self._processed + len(self._lost)
+        if self._lost and total > 1:
+            click.echo(f"sanderling: {len(self._lost)} of {count(total, 'frame')} failed", err=True)
+        return 2 if self._lost else 0
+
+    def _sums(self) -> str:
+        medians = {stage: statistics.median(spent) / 1e6 for stage, spent in self._timings.items()}
+        whole = sum(medians.values()) or 1.0
+        rows = [["stage", "ms", "share"]]
+        rows += [[stage, f"{ms:.2f}", f"{100 * ms / whole:.0f} %"] for stage, ms in medians.items()]
+        rows.append(["all", f"{whole:.2f}", ""])
+        head = f"\n{count(self._processed, 'frame')} processed, {self._found} found."
+        return f"{head} Time a frame{', median' if self._processed > 1 else ''}:\n" + table(
+            rows, right=(1, 2)
+        )
+
+
+def _line(result: Result) -> str:
+    """What was found in a frame, for a person."""
+    head = f"{result.source} #{result.sequence}: "
+    if result.detections is not None:
+        found = result.detections
+        if not len(found):
+            return head + "nothing found"
+        parts = []
+        for index in range(len(found)):
+            x1, y1, x2, y2 = (round(float(value)) for value in found.boxes[index])
+            parts.append(
+                f"{found.label(index)} {found.scores[index]:.2f} at ({x1}, {y1}) to ({x2}, {y2})"
+            )
+        return head + "; ".join(parts)
+    if result.classes is not None:
+        classes = result.classes
+        return head + ", ".join(
+            f"{classes.label(index)} {classes.scores[index]:.2f}" for index in range(len(classes))
+        )
+    return head + ", ".join(f"{name} {list(value.shape)}" for name, value in result.tensors.items())

@@ -1,0 +1,29 @@
+"""Tables and sizes for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Columns side by side, the first row as head.
+
+    Args:
+        rows: equally long rows of cells.
+        right: the columns that are aligned to the right.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,310 @@
+"""The plan: every shape and dtype known, every buffer placed, before the first frame.
+
+A tensor between a guest and a model lives in the guest's memory and the model is bound to it; only
+what goes from one sandbox to another is copied, since two guests share no memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sanderling.errors import GuestError, PlanError
+from sanderling.families import suggest
+from sanderling.manifest import Manifest, TensorSpec, match_shape, pack_params
+from sanderling.model import Model, Port
+from sanderling.stages import AnyStage, GuestStage, ModelStage, Stages
+from sanderling.step import AbiStep, FunctionStep, Step
+from sanderling.tensor import DType, PixelFormat, TensorType, shape_text
+from sanderling.wiring import FRAME, Origin
+
+
+class HostBuffer:
+    """Memory of the host, 64-byte aligned, for what no guest reads or writes."""
+
+    def __init__(self, size: int) -> None:
+        self._keep = np.zeros(max(1, size) + 63, np.uint8)
+        self.address = -(-self._keep.ctypes.data // 64) * 64
+
+
+@dataclass(slots=True, eq=False)
+class Tensor:
+    """A tensor of the plan.
+
+    Attributes:
+        name: its name, and that of the stage that makes it.
+        origin: the stage that makes it (`FRAME` for the frame) and the index there.
+        type: its greatest type.
+        readers: stage and index of each input that takes it.
+        home: where its data lies first: a stage's output or input, or the host.
+    """
+
+    name: str
+    origin: Origin
+    type: TensorType
+    readers: list[tuple[int, int]] = field(default_factory=list)
+    home: HostBuffer | tuple[str, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A stage of the plan: a guest's step, or a model with fixed shapes."""
+
+    name: str
+    step: Step | None
+    model: Model | None
+    inputs: list[Tensor | None]
+    outputs: list[Tensor | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A pipeline, checked and placed for frames up to one size.
+
+    Attributes:
+        stages: in order.
+        tensors: the frame first, then in the order in which they are made.
+        frame: the type of the greatest frame.
+    """
+
+    stages: list[Placed]
+    tensors: list[Tensor]
+    frame: TensorType
+
+    def address(self, tensor: Tensor) -> int:
+        """The host address of a tensor's home, as the guests are now."""
+        home = tensor.home
+        if isinstance(home, HostBuffer):
+            return home.address
+        assert home is not None  # make() gave every tensor one
+        side, stage, index = home
+        step = self.stages[stage].step
+        assert step is not None
+        return step.output_address(index) if side == "output" else step.input_address(index)
+
+    def copied_to(self, tensor: Tensor) -> list[tuple[int, int]]:
+        """The guest inputs that a tensor is copied into on every frame."""
+        return [
+            (stage, index)
+            for stage, index in tensor.readers
+            if self.stages[stage].step is not None and tensor.home != ("input", stage, index)
+        ]
+
+    def close(self) -> None:
+        """Give back every guest."""
+        for stage in self.stages:
+            if stage.step is not None:
+                stage.step.close()
+
+
+def make(loaded: Stages, height: int, width: int) -> Plan:
+    """Plan a pipeline for frames of up to this size.
+
+    Args:
+        loaded: the pipeline.
+        height: of the greatest frame, in pixels.
+        width: likewise.
+
+    Raises:
+        PlanError: a stage does not fit the one before it; names both shapes, and what would fit.
+        ConfigError: a parameter is out of range.
+        ModuleError, ModelError: a guest cannot be set up, or a model not run with these shapes.
+    """
+    frame = TensorType(DType.U8, (height, width, 3), format=PixelFormat.BGR)
+    maker = _Maker(loaded, frame)
+    try:
+        for index in range(len(loaded.stages)):
+            maker.place(index)
+    except BaseException:
+        maker.plan.close()
+        raise
+    maker.settle()
+    return maker.plan
+
+
+class _Maker:
+    def __init__(self, loaded: Stages, frame: TensorType) -> None:
+        self._loaded = loaded
+        first = Tensor("frame", Origin(FRAME, 0), frame)
+        self.plan = Plan([], [first], frame)
+        self._made: dict[Origin, Tensor] = {Origin(FRAME, 0): first}
+
+    def place(self, index: int) -> None:
+        """Check a stage against what feeds it, and set it up."""
+        stage = self._loaded.stages[index]
+        inputs: list[Tensor | None] = []
+        for position, origin in enumerate(self._loaded.origins[index]):
+            tensor = self._made.get(origin) if origin is not None else None
+            if origin is not None and tensor is None and not self._optional(stage, position):
+                raise PlanError(
+                    f"{self._where(stage)}: its input {position + 1} comes from an optional output"
+                    f" that {self._loaded.stages[origin.stage].name} leaves out here"
+                )
+            if tensor is not None:
+                tensor.readers.append((index, position))
+            inputs.append(tensor)
+        if isinstance(stage, GuestStage):
+            placed, kinds = self._place_guest(stage, index, inputs)
+            names = list(stage.output_names)
+        else:
+            placed, kinds = self._place_model(stage, inputs)
+            names = [port.label for port in stage.outputs]
+        self.plan.stages.append(placed)
+        for port, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+            tensor = None
+            if kind is not None:
+                origin = Origin(index, port)
+                tensor = Tensor(f"{stage.name}.{name}", origin, kind)
+                self._made[origin] = tensor
+                self.plan.tensors.append(tensor)
+            placed.outputs.append(tensor)
+
+    def settle(self) -> None:
+        """Give each tensor its home: the guest that writes it, else the first that reads it."""
+        for tensor in self.plan.tensors:
+            stage, port = tensor.origin.stage, tensor.origin.port
+            guests = [at for at in tensor.readers if self.plan.stages[at[0]].step is not None]
+            if stage != FRAME and self.plan.stages[stage].step is not None:
+                tensor.home = ("output", stage, port)
+            elif guests:
+                tensor.home = ("input", *guests[0])
+            else:
+                tensor.home = HostBuffer(tensor.type.nbytes)
+
+    def _where(self, stage: AnyStage) -> str:
+        return f"{self._loaded.where}: stage {stage.name}"
+
+    @staticmethod
+    def _optional(stage: AnyStage, position: int) -> bool:
+        return isinstance(stage, GuestStage) and stage.inputs[position].optional
+
+    # ---- guests ----
+
+    def _place_guest(
+        self, stage: GuestStage, index: int, inputs: list[Tensor | None]
+    ) -> tuple[Placed, list[TensorType | None]]:
+        where = self._where(stage)
+        self._check_inputs(stage, inputs)
+        kinds = [tensor.type if tensor else None for tensor in inputs]
+        step: Step
+        if stage.function:
+            assert kinds[0] is not None  # wired: it is not optional
+            step = FunctionStep(stage.module, stage.function, stage.name, kinds[0])
+        else:
+            assert stage.module.manifest is not None
+            params = self._params(stage, stage.module.manifest, index)
+            packed = pack_params(stage.module.manifest, params, f"{where}: params")
+            step = AbiStep(stage.module, stage.name, packed, kinds)
+        try:
+            step.open()
+        except PlanError as exc:
+            raise PlanError(f"{self._loaded.where}: {exc}{self._size_hint(stage, index)}") from exc
+        except GuestError as exc:
+            raise PlanError(f"{self._loaded.where}: stage {exc}") from exc
+        return Placed(stage.name, step, None, inputs, []), step.outputs
+
+    def _neighbours(self, index: int) -> dict[str, ModelStage | None]:
+        """The model that a guest works for, and the one whose outputs it sees."""
+        stages = self._loaded.stages
+        after = (stage for stage in stages[index + 1 :] if isinstance(stage, ModelStage))
+        before = (stage for stage in reversed(stages[:index]) if isinstance(stage, ModelStage))
+        return {"next": next(after, None), "previous": next(before, None)}
+
+    def _params(self, stage: GuestStage, manifest: Manifest, index: int) -> dict[str, object]:
+        """The parameters: what the file says, else what follows from the model."""
+        values: dict[str, object] = {}
+        neighbours = self._neighbours(index)
+        for param in manifest.params:
+            side, _, fact = param.source.partition(".")
+            model = neighbours.get(side)
+            if model is not None:
+                facts = model.facts() | {"classes": len(model.labels)}
+                if fact in facts:
+                    values[param.name] = facts[fact]
+        return values | stage.params
+
+    def _size_hint(self, stage: GuestStage, index: int) -> str:
+        """What to write when a model takes pictures of any size."""
+        follower = self._neighbours(index)["next"]
+        wants = stage.module.manifest.param("width") if stage.module.manifest else None
+        if follower is None or wants is None or "width" in follower.facts():
+            return ""
+        return (
+            f"; {follower.name} takes pictures of any size: say which with"
+            " params = { width = ..., height = ... }"
+        )
+
+    def _check_inputs(self, stage: GuestStage, inputs: list[Tensor | None]) -> None:
+        bound: dict[str, int] = {}
+        for spec, tensor in zip(stage.inputs, inputs, strict=True):
+            if tensor is None:
+                continue
+            kind = tensor.type
+            matches = [match_shape(shape, kind.shape, bound) for shape in spec.shapes]
+            found = next((names for names in matches if names is not None), None)
+            if str(kind.dtype) not in spec.dtypes or found is None:
+                raise PlanError(self._misfit(stage, spec, tensor))
+            bound = found
+
+    def _misfit(self, stage: GuestStage, spec: TensorSpec, tensor: Tensor) -> str:
+        """One sentence with both shapes, and which decoder would fit."""
+        shapes = " or ".join(shape_text(tuple(shape)) for shape in spec.shapes)
+        text = (
+            f"{self._where(stage)}: its input {spec.name} must be {' or '.join(spec.dtypes)}"
+            f" {shapes}, but {tensor.name} is {tensor.type.dtype} {shape_text(tensor.type.shape)}"
+        )
+        origin = tensor.origin.stage
+        if origin != FRAME and isinstance(self._loaded.stages[origin], ModelStage):
+            made = [made.type.shape for made in self.plan.stages[origin].outputs if made]
+            if hint := suggest(made):
+                text += f"; {hint}"
+        return text
+
+    # ---- models ----
+
+    def _place_model(
+        self, stage: ModelStage, inputs: list[Tensor | None]
+    ) -> tuple[Placed, list[TensorType | None]]:
+        free = {}
+        for port, tensor in zip(stage.inputs, inputs, strict=True):
+            assert tensor is not None  # a model's inputs are never optional
+            self._check_model_input(stage, port, tensor)
+            if not port.fixed:
+                free[port.name] = tensor.type.shape
+        model = stage.model
+        if free or not all(port.fixed for port in stage.outputs):
+            model = model.fixed(free)
+        kinds: list[TensorType | None] = [
+            port.typed(fixed.typed().shape)
+            for port, fixed in zip(stage.outputs, model.outputs, strict=True)
+        ]
+        return Placed(stage.name, None, model, inputs, []), kinds
+
+    def _check_model_input(self, stage: ModelStage, port: Port, tensor: Tensor) -> None:
+        kind = tensor.type
+        fits = len(port.shape) == len(kind.shape) and all(
+            isinstance(dim, str) or dim == size
+            for dim, size in zip(port.shape, kind.shape, strict=True)
+        )
+        if not fits or port.dtype != kind.dtype:
+            raise PlanError(
+                f"{self._where(stage)}: its input {port.label} is {port.dtype}"
+                f" {shape_text(port.shape)}, but {tensor.name} is {kind.dtype}"
+                f" {shape_text(kind.shape)}"
+            )
+        if port.scale and not _same_scale(port, kind):
+            raise PlanError(
+                f"{self._where(stage)}: its input {port.label} is stored with scale"
+                f" {port.scale:.6g} and zero point {port.zero_point}, but {tensor.name} with scale"
+                f" {kind.scale:.6g} and zero point {kind.zero_point}"
+            )
+
+
+def _same_scale(port: Port, kind: TensorType) -> bool:
+    """Whether the two agree as float32, which is what the ABI carries."""
+    return (
+        ctypes.c_float(port.scale).value == ctypes.c_float(kind.scale).value
+        and port.zero_point == kind.zero_point
+    )

@@ -1,0 +1,208 @@
+"""Where results go: JSON Lines, annotated pictures, an annotated video.
+
+What is written to a path appears there whole at the end, by a rename, or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import msgspec
+
+from sanderling import imaging
+from sanderling.detections import Result
+from sanderling.errors import OutputError
+from sanderling.frame import Frame, Image
+from sanderling.sources import Source
+
+
+class Sink(ABC):
+    """Something that takes results."""
+
+    @abstractmethod
+    def write(self, frame: Frame, result: Result) -> None:
+        """Take the result of a frame.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """All was written: put it in its place."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Nothing good came of it: leave nothing behind."""
+
+
+def _beside(path: Path) -> Path:
+    """The temporary name, with the suffix that the format is chosen by."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+
+
+def _refuse(path: Path, exc: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written: {exc.strerror or exc}")
+
+
+class JsonLines(Sink):
+    """One JSON object a line.
+
+    Args:
+        where: a path, or `-` for stdout.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._path = None if where == "-" else Path(where)
+        self._encoder = msgspec.json.Encoder()
+        if self._path is None:
+            self._file = sys.stdout.buffer
+            return
+        self._partial = _beside(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._partial.open("wb")
+        except OSError as exc:
+            raise _refuse(self._path, exc) from exc
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Add a line."""
+        try:
+            self._file.write(self._encoder.encode(result.as_dict()) + b"\n")
+            if self._path is None:
+                self._file.flush()  # whoever reads the pipe wants the frame now
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise _refuse(self._path or Path("stdout"), exc) from exc
+
+    def close(self) -> None:
+        """Put the file in its place."""
+        if self._path is None:
+            return
+        try:
+            self._file.close()
+            os.replace(self._partial, self._path)
+        except OSError as exc:
+            raise _refuse(self._path, exc) from exc
+
+    def discard(self) -> None:
+        """Take the unfinished file away."""
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+                self._partial.unlink()
+
+
+class Picture(Sink):
+    """One annotated picture."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        imaging.check_suffix(path)
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Write the picture."""
+        write_picture(self._path, imaging.annotate(frame.image, result))
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def discard(self) -> None:
+        """Nothing was written."""
+
+
+class PictureFolder(Sink):
+    """Annotated pictures in a folder, under the names of the originals."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Write the picture."""
+        name = Path(frame.source).with_suffix(".jpg").name
+        if (self._folder / name).resolve() == Path(frame.source).resolve():
+            raise OutputError(f"{self._folder}: the originals are here; choose another folder")
+        write_picture(self._folder / name, imaging.annotate(frame.image, result))
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def discard(self) -> None:
+        """Nothing was written."""
+
+
+class AnnotatedVideo(Sink):
+    """An annotated video."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path = path
+        self._partial = _beside(path)
+        self._fps = fps
+        self._writer: imaging.VideoWriter | None = None
+        imaging.check_suffix(path, video=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise _refuse(path, exc) from exc
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Add a picture."""
+        canvas = imaging.annotate(frame.image, result)
+        if self._writer is None:
+            self._writer = imaging.VideoWriter(self._partial, self._fps, canvas)
+        self._writer.write(canvas)
+
+    def close(self) -> None:
+        """Finish the video and put it in its place."""
+        if self._writer is not None:
+            self._writer.close()
+            try:
+                os.replace(self._partial, self._path)
+            except OSError as exc:
+                raise _refuse(self._path, exc) from exc
+
+    def discard(self) -> None:
+        """Take the unfinished video away."""
+        if self._writer is not None:
+            self._writer.close()
+        with contextlib.suppress(OSError):
+            self._partial.unlink()
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Write a picture whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    data = imaging.encode_image(image, path.suffix)
+    partial = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise _refuse(path, exc) from exc
+
+
+def annotated(path: Path, source_path: Path, source: Source) -> Sink:
+    """The sink that suits a source: a picture, a folder of pictures, or a video.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    if source.fps:
+        return AnnotatedVideo(path, source.fps)
+    if source_path.is_dir():
+        return PictureFolder(path)
+    return Picture(path)
