@@ -14,14 +14,13 @@ from pathlib import Path
 import onnx
 
 from sanderling.quantize.load import drop_dead, rename_tensor
+from sanderling.quantize.statistics import Ranges
 
 MOST_RATIO = 8.0  # of the ranges of parts that still share a scale: the smaller keeps 5 bits
 HEAVY_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 SHAPE_OPS = frozenset(
     {"Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 )
-
-Ranges = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +168,26 @@ def mixed(model: onnx.ModelProto, output: str, ranges: Ranges) -> float:
     return ratio if ratio > MOST_RATIO else 1.0
 
 
+def inner(model: onnx.ModelProto) -> set[str]:
+    """The tensors that some convolution still takes in, directly or through other nodes."""
+    found: set[str] = set()
+    for node in reversed(model.graph.node):
+        if node.op_type in HEAVY_OPS or found.intersection(node.output):
+            found.update(node.input)
+    return found
+
+
 def tails(model: onnx.ModelProto) -> dict[str, list[str]]:
     """For each output the names of the nodes behind the last convolution that lead to it.
 
     An output whose tail only moves numbers about has none: float would keep nothing there.
     """
-    heavy_below: set[str] = set()  # tensors that some convolution still takes in
-    light: list[onnx.NodeProto] = []
-    for node in reversed(model.graph.node):
-        heavy = node.op_type in HEAVY_OPS
-        if heavy or heavy_below.intersection(node.output):
-            heavy_below.update(node.input)
-        if not heavy and not heavy_below.intersection(node.output):
-            light.append(node)
+    before = inner(model)
+    light = [
+        node
+        for node in reversed(model.graph.node)
+        if node.op_type not in HEAVY_OPS and not before.intersection(node.output)
+    ]
     found: dict[str, list[str]] = {}
     for item in model.graph.output:
         needed = {item.name}

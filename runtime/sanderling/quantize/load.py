@@ -11,7 +11,6 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from sanderling import metadata
@@ -67,15 +66,17 @@ def load(path: Path) -> onnx.ModelProto:
         ModelError: there is none, or it is not a float ONNX model.
     """
     try:
-        model = onnx.load(path, format="protobuf")
+        data = path.read_bytes()
     except FileNotFoundError as exc:
-        raise ModelError(f"{path}: no such file (or its external weights are missing)") from exc
+        raise ModelError(f"{path}: no such file") from exc
     except IsADirectoryError as exc:
         raise ModelError(f"{path}: is a folder, not an ONNX model") from exc
     except OSError as exc:
         raise ModelError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except DecodeError as exc:
-        raise ModelError(f"{path}: not an ONNX model") from exc
+    with translated(f"{path}: not an ONNX model"):
+        model = onnx.load_model_from_string(data)
+    with translated(f"{path}: its external weights cannot be read"):
+        onnx.load_external_data_for_model(model, str(path.parent))
     if not model.graph.node or not model.opset_import:
         raise ModelError(f"{path}: not an ONNX model: it has no graph")
     if any(node.op_type in QUANTIZED_OPS for node in model.graph.node):
@@ -110,9 +111,7 @@ def picture_input(model: onnx.ModelProto, path: Path) -> PictureInput:
     )
 
 
-def with_size(
-    found: PictureInput, wanted: tuple[int, int] | None, path: Path
-) -> PictureInput:
+def with_size(found: PictureInput, wanted: tuple[int, int] | None, path: Path) -> PictureInput:
     """The input with its size fixed.
 
     Args:
@@ -125,7 +124,7 @@ def with_size(
     """
     width, height = wanted or (found.width, found.height)
     if wanted is None and not (width and height):
-        raise InputError(f"{path}: the model leaves its input size open; give --input-size WxH")
+        raise InputError(f"{path}: the model leaves its input size open; give one (--input-size)")
     if not (1 <= width <= 8192 and 1 <= height <= 8192):
         raise InputError(f"input size {width}x{height}: each must be 1 to 8192 pixels")
     return PictureInput(found.name, found.layout, found.channels, width, height)
@@ -159,7 +158,10 @@ def prepare(
             model = onnx.version_converter.convert_version(model, LEAST_OPSET)
     _fix_input(model, picture)
     drop_dead(model.graph)
-    with translated(f"{path}: does not run with an input of {picture.width}x{picture.height}"):
+    what = f"{path}: does not run with an input of {picture.width}x{picture.height}"
+    if picture.width % 32 or picture.height % 32:
+        what += " (most models that look for things need multiples of 32)"
+    with translated(what):
         model = _optimized(model)
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
@@ -248,13 +250,13 @@ def drop_dead(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(weights)
 
 
-def session(model: onnx.ModelProto | Path, threads: int = 0) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """A session on the CPU, with onnxruntime's own messages off: errors come as exceptions."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def described(model: onnx.ModelProto, path: Path) -> ModelMetadata:

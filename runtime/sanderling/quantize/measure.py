@@ -26,11 +26,12 @@ def run(model: onnxruntime.InferenceSession, batch: Array) -> dict[str, Array]:
     return dict(zip(names, model.run(names, {model.get_inputs()[0].name: batch}), strict=True))
 
 
-def store(real: Real, params: Quantization, dtype: np.dtype[np.generic]) -> Array:
+def store(real: Real, params: Quantization, *, signed: bool) -> Array:
     """The stored integers of real values: divided, rounded half to even, saturated."""
-    limits = np.iinfo(dtype)
     levels = np.rint(real / np.float32(params.scale)) + params.zero_point
-    return np.clip(levels, limits.min, limits.max).astype(dtype)
+    if signed:
+        return np.clip(levels, -128, 127).astype(np.int8)
+    return np.clip(levels, 0, 255).astype(np.uint8)
 
 
 def real(stored: Array, params: Quantization | None) -> Real:
@@ -63,7 +64,7 @@ class Agreement:
         fed: Array = batch
         if params is not None:
             kind = self._session.get_inputs()[0].type
-            fed = store(batch, params, np.dtype(np.uint8 if "uint8" in kind else np.int8))
+            fed = store(batch, params, signed=kind == "tensor(int8)")
         for name, stored in run(self._session, fed).items():
             target = wanted[name].astype(np.float64)
             error = real(stored, self._tensors.get(name)) - target

@@ -102,7 +102,7 @@ def compose(picture: Pixels, width: int, height: int, image: ImageInput) -> Pixe
     x, y = 0, 0
     if image.align == "centre":
         x, y = (width - content_w) // 2, (height - content_h) // 2
-    canvas = np.full((height, width, picture.shape[2]), image.pad, np.uint8)
+    canvas: Pixels = np.full((height, width, picture.shape[2]), image.pad, np.uint8)
     canvas[y : y + content_h, x : x + content_w] = resize(picture, content_w, content_h)
     return canvas
 

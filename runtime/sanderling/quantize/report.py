@@ -82,8 +82,8 @@ class Report:
         ]
         lines.insert(1, "-" * max(map(len, lines)))
         lines.append(
-            f"Time: median on this machine, the models in turn. {', '.join(outputs)}: agreement with"
-            f" the float model on {len(self.held_out)} held-out pictures"
+            f"Time: median on this machine, the models in turn. {', '.join(outputs)}: agreement"
+            f" with the float model on {len(self.held_out)} held-out pictures"
             f" ({len(self.calibrated)} calibrated)."
         )
         return "\n".join(lines)

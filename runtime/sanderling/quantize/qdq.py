@@ -1,81 +1,27 @@
-"""Ranges from pictures, and the graph in QDQ form, both by onnxruntime's own quantizer."""
+"""The float graph in QDQ form, by onnxruntime's own quantizer, with its biases corrected."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.calibrate import (
-    CalibrationDataReader,
     CalibrationMethod,
     TensorData,
     TensorsData,
-    create_calibrator,
     save_tensors_data,
 )
 
-from sanderling.errors import ModelError
 from sanderling.metadata import ImageInput, Quantization, Triple
-from sanderling.quantize.joined import Ranges
 from sanderling.quantize.load import translated
-
-Real = NDArray[np.float32]
-
-
-class _One(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """One batch, as onnxruntime reads them."""
-
-    def __init__(self, name: str, batch: Real) -> None:
-        self._next: dict[str, Real] | None = {name: batch}
-
-    def get_next(self) -> dict[str, Real] | None:
-        """The batch, then None."""
-        batch, self._next = self._next, None
-        return batch
-
-
-def collect(
-    model: onnx.ModelProto, name: str, batches: Iterable[Real], path: Path, tick: Callable[[], None]
-) -> Ranges:
-    """The least and the greatest value of each float tensor over all batches.
-
-    Args:
-        model: the prepared float model.
-        name: of its input.
-        batches: inputs of the model.
-        path: the model's, for messages.
-        tick: called after each batch.
-
-    Raises:
-        ModelError: the model fails, or computes what is not finite.
-    """
-    with (
-        translated(f"{path}: fails on a calibration picture"),
-        tempfile.TemporaryDirectory(prefix="sanderling-") as folder,
-    ):
-        source = Path(folder, "float.onnx")
-        onnx.save(model, source)
-        calibrator = create_calibrator(
-            source, None, augmented_model_path=str(Path(folder, "augmented.onnx"))
-        )
-        for batch in batches:
-            calibrator.collect_data(_One(name, batch))
-            tick()
-        data = calibrator.compute_data()
-    ranges = {}
-    for tensor, item in sorted(data.items()):
-        low, high = (float(np.min(bound)) for bound in item.range_value)
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ModelError(f"{path}: tensor {tensor} is not finite on the calibration pictures")
-        ranges[tensor] = (low, high)
-    return ranges
+from sanderling.quantize.statistics import Ranges, Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +82,11 @@ def input_range(image: ImageInput, channels: int) -> InputRange:
 def to_qdq(
     model: onnx.ModelProto,
     ranges: Ranges,
-    name: str,
     given: InputRange,
     *,
     signed: bool,
     reduce_range: bool,
-    exclude: Collection[str],
+    stay_float: Collection[str],
     path: Path,
 ) -> onnx.ModelProto:
     """The model with QuantizeLinear and DequantizeLinear around its nodes.
@@ -149,11 +94,10 @@ def to_qdq(
     Args:
         model: the prepared float model.
         ranges: of its tensors.
-        name: of its input.
         given: scale and zero point of the input.
         signed: int8 activations instead of uint8. Weights are int8 in both.
         reduce_range: weights of 7 bits.
-        exclude: names of nodes that stay float.
+        stay_float: names of nodes.
         path: the model's, for messages.
 
     Raises:
@@ -185,8 +129,57 @@ def to_qdq(
             reduce_range=reduce_range,
             activation_type=kind,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=sorted(exclude),
+            nodes_to_exclude=sorted(stay_float),
             calibration_cache_path=cache,
-            extra_options={"TensorQuantOverrides": {name: [override]}},
+            extra_options={"TensorQuantOverrides": {model.graph.input[0].name: [override]}},
         )
         return onnx.load(out)
+
+
+def correct_biases(quantized: onnx.ModelProto, model: onnx.ModelProto, seen: Statistics) -> int:
+    """Take back the shift that rounding the weights gives each channel on average.
+
+    The expected error of a channel is its weights' rounding error times the mean of its input, and
+    goes into the int32 bias. Nagel et al., Data-Free Quantization Through Weight Equalization and
+    Bias Correction (2019), section 4.2, with means measured instead of derived.
+
+    Args:
+        quantized: in QDQ form; its biases are changed.
+        model: the float model it was made from.
+        seen: of the float model.
+
+    Returns:
+        How many convolutions were corrected.
+    """
+    floats = {item.name: item for item in model.graph.initializer}
+    before = {node.name: node for node in model.graph.node}
+    stored = {item.name: item for item in quantized.graph.initializer}
+    maker = {name: node for node in quantized.graph.node for name in node.output}
+    corrected: set[str] = set()
+    for node in quantized.graph.node:
+        origin = before.get(node.name)
+        if node.op_type != "Conv" or origin is None or len(node.input) < 3:
+            continue
+        weight, bias = maker.get(node.input[1]), maker.get(node.input[2])
+        mean = seen.means.get(origin.input[0])
+        if weight is None or bias is None or mean is None or origin.input[1] not in floats:
+            continue
+        if bias.input[0] in corrected:  # shared by several convolutions: it fits the first
+            continue
+        wanted = numpy_helper.to_array(floats[origin.input[1]]).astype(np.float64)
+        levels = numpy_helper.to_array(stored[weight.input[0]]).astype(np.float64)
+        steps = numpy_helper.to_array(stored[weight.input[1]]).astype(np.float64)
+        error = (levels * steps.reshape(-1, 1, 1, 1) - wanted).sum(axis=(2, 3))
+        # Output channel o of group g reads the input channels of g.
+        outputs, inputs = error.shape
+        groups = mean.size // inputs
+        per_group = mean.reshape(groups, inputs).repeat(outputs // groups, axis=0)
+        shift = (error * per_group).sum(axis=1)
+        old = stored[bias.input[0]]
+        step = numpy_helper.to_array(stored[bias.input[1]]).astype(np.float64)
+        levels = np.rint(numpy_helper.to_array(old) - shift / step)
+        limits = np.iinfo(np.int32)
+        fixed = np.clip(levels, limits.min, limits.max).astype(np.int32)
+        old.CopyFrom(numpy_helper.from_array(fixed, old.name))
+        corrected.add(bias.input[0])
+    return len(corrected)
