@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sanderling.cli.text import table
-from sanderling.errors import ConfigError
-from sanderling.plan import HostBuffer, Plan, Tensor
+from sanderling.cli.text import parse_size, table
 from sanderling.tensor import DType, shape_text
 from sanderling.wiring import FRAME
+
+if TYPE_CHECKING:
+    from sanderling.plan import Plan, Tensor
 
 
 @click.command(epilog="Example: sanderling explain faces.toml --frame 1920x1080")
@@ -29,20 +31,6 @@ def command(pipeline: Path, frame: str) -> None:
         click.echo(_tensors(plan))
         click.echo()
         click.echo(_summary(plan))
-
-
-def parse_size(text: str, what: str) -> tuple[int, int]:
-    """Width and height out of `WxH`.
-
-    Raises:
-        ConfigError: it is something else.
-    """
-    width, cross, height = text.lower().partition("x")
-    if cross and width.isdecimal() and height.isdecimal():
-        size = int(width), int(height)
-        if all(0 < side <= 1 << 14 for side in size):
-            return size
-    raise ConfigError(f"{what}: {text!r} is not a size such as 640x480")
 
 
 def _stages(plan: Plan) -> str:
@@ -83,9 +71,9 @@ def _tensors(plan: Plan) -> str:
 
 
 def _home(plan: Plan, tensor: Tensor) -> str:
-    if isinstance(tensor.home, HostBuffer) or tensor.home is None:
-        return "host"
-    return f"memory of {plan.stages[tensor.home[1]].name}"
+    if isinstance(tensor.home, tuple):
+        return f"memory of {plan.stages[tensor.home[1]].name}"
+    return "host"
 
 
 def _copied(plan: Plan, tensor: Tensor) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from sanderling.cli.explain import parse_size
-from sanderling.cli.text import table
+from sanderling.cli.text import parse_size, table
 from sanderling.errors import ConfigError
 from sanderling.tensor import shape_text
 

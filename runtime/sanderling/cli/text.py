@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sanderling.errors import ConfigError
+
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Columns side by side, the first row as head.
@@ -27,3 +29,17 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """`1 frame`, `2 frames`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def parse_size(text: str, what: str) -> tuple[int, int]:
+    """Width and height out of `WxH`.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    width, cross, height = text.lower().partition("x")
+    if cross and width.isdecimal() and height.isdecimal():
+        size = int(width), int(height)
+        if all(0 < side <= 1 << 14 for side in size):
+            return size
+    raise ConfigError(f"{what}: {text!r} is not a size such as 640x480")
