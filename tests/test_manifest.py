@@ -1,0 +1,175 @@
+"""Manifests, parameters, shape patterns, and the section they travel in."""
+
+from __future__ import annotations
+
+import struct
+
+import hostile
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sanderling import manifest, wasmfile
+from sanderling.errors import ConfigError, ModuleError
+from sanderling.manifest import Manifest, Param
+
+TEXT = hostile.MANIFEST.format(name="a", memory_mb=1, deadline_ms=1)
+
+
+def parsed(extra: str = "") -> Manifest:
+    return manifest.parse_toml(TEXT + extra, "module.toml")
+
+
+def test_a_packed_manifest_comes_back() -> None:
+    raw = hostile.wat()
+    once = manifest.pack(raw, parsed(), "a")
+    assert manifest.read_manifest(once, "a") == parsed()
+    assert manifest.pack(once, parsed(), "a") == once, "packing again changes nothing"
+    assert manifest.read_section(raw, "a") is None
+
+
+def test_a_module_without_a_manifest_says_what_to_do() -> None:
+    with pytest.raises(ModuleError, match="sanderling module pack"):
+        manifest.read_manifest(hostile.wat(), "a.wasm")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "not a WebAssembly file"),
+        (b"GIF89a", "not a WebAssembly file"),
+        (b"\0asm\x0d\0\1\0", "components are not guests"),
+        (b"\0asm\1\0\0\0\x01\x05", "cut off"),
+        (b"\0asm\1\0\0\0\x01\xff\xff\xff\xff\xff\xff", "malformed"),
+        (b"\0asm\1\0\0\0\x00\x02\x05a", "cut off"),
+    ],
+)
+def test_what_is_not_a_module_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(ModuleError) as caught:
+        manifest.read_section(data, "a.wasm")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("a.wasm: ")
+
+
+@given(cut=st.integers(0, 2000), junk=st.binary(max_size=8))
+def test_a_damaged_module_never_raises_anything_else(cut: int, junk: bytes) -> None:
+    whole = manifest.pack(hostile.wat(), parsed(), "a")
+    damaged = whole[: cut % len(whole)] + junk + whole[cut % len(whole) + len(junk) :]
+    for read in (manifest.read_manifest, wasmfile.imports):
+        try:
+            read(damaged, "a")
+        except ModuleError as exc:
+            assert str(exc).startswith("a: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('name = "a"', 'name = "A b"', "matching regex"),
+        ('dtypes = ["u8"]', 'dtypes = ["u9"]', "dtype 'u9'"),
+        ('[["n"]]', '[["n", 0]]', "dimension 0"),
+        ('[["n"]]', '[["n", "..."]]', "dimension '...'"),
+        ('[["n"]]', "[[1,1,1,1,1,1,1,1,1]]", "at most 8"),
+        ("memory_mb = 1", "memory_mb = 0", "memory_mb"),
+        ("deadline_ms = 1", "deadline_ms = 1e9", "deadline_ms"),
+        ("[limits]", "[limts]", "unknown field"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(old: str, new: str, words: str) -> None:
+    assert old in TEXT
+    with pytest.raises(ModuleError) as caught:
+        manifest.parse_toml(TEXT.replace(old, new), "module.toml")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("module.toml")
+
+
+PARAMS = """
+[[param]]
+name = "k"
+type = "i32"
+default = 5
+min = 1
+max = 10
+unit = "rows"
+[[param]]
+name = "mean"
+type = "f32[3]"
+default = [0.0, 0.5, 1.0]
+max = 2.0
+[[param]]
+name = "mode"
+type = "enum"
+default = "b"
+choices = ["a", "b"]
+[[param]]
+name = "on"
+type = "bool"
+default = true
+"""
+
+
+def test_parameters_are_packed_as_a_c_struct() -> None:
+    packed = manifest.pack_params(parsed(PARAMS), {"k": 7, "mode": "a"}, "p")
+    assert packed == struct.pack("<i3fii", 7, 0.0, 0.5, 1.0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"q": 1}, "no parameter 'q'; it has: k, mean, mode, on"),
+        ({"k": 11}, "p.k: 11 is not within 1 to 10 rows"),
+        ({"k": 1.5}, "not a whole number"),
+        ({"k": True}, "not a number"),
+        ({"k": "3"}, "not a number"),
+        ({"k": [3]}, "not a number"),
+        ({"mean": [1, 2]}, "not a list of 3 numbers"),
+        ({"mean": [1, 2, 3]}, "3 is not within"),
+        ({"mean": [1, 2, float("nan")]}, "not a finite number"),
+        ({"mode": "c"}, "'c' is not one of 'a', 'b'"),
+        ({"on": 1}, "1 is not true or false"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_says_what_would(
+    values: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        manifest.pack_params(parsed(PARAMS), values, "p")
+    assert words in str(caught.value)
+
+
+def test_a_default_out_of_range_is_the_guests_mistake() -> None:
+    with pytest.raises(ModuleError, match="parameter k"):
+        parsed(PARAMS.replace("default = 5", "default = 50"))
+    with pytest.raises(ModuleError, match="enum without choices"):
+        parsed('[[param]]\nname = "m"\ntype = "enum"\ndefault = "x"')
+
+
+def test_arrays_know_their_length() -> None:
+    assert Param(name="a", type="f32[16]", default=[0.0] * 16).length == 16
+    assert Param(name="a", type="i32", default=0).length == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shape", "names"),
+    [
+        (["H", "W", 3], (4, 5, 3), {"H": 4, "W": 5}),
+        (["H", "W", 3], (4, 5, 1), None),
+        (["H", "W", 3], (4, 5), None),
+        (["n", "n"], (4, 4), {"n": 4}),
+        (["n", "n"], (4, 5), None),
+        ([1, "4+C", "N"], (1, 84, 8400), {"C": 80, "N": 8400}),
+        ([1, "4+C", "N"], (1, 4, 8400), None),
+        (["...", "K"], (2, 3, 7), {"K": 7}),
+        (["...", "K"], (), None),
+        (["n"], (0,), {"n": 0}),
+    ],
+)
+def test_shapes_unify(
+    pattern: list[int | str], shape: tuple[int, ...], names: dict[str, int] | None
+) -> None:
+    assert manifest.match_shape(pattern, shape, {}) == names
+
+
+def test_names_bound_before_hold() -> None:
+    assert manifest.match_shape(["h"], (3,), {"h": 3}) == {"h": 3}
+    assert manifest.match_shape(["h"], (3,), {"h": 4}) is None
