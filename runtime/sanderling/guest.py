@@ -402,7 +402,9 @@ class Instance:
             )
         words = _TRAP_WORDS.get(code, code.name.lower().replace("_", " ")) if code else "it trapped"
         function = next((frame.func_name for frame in trap.frames if frame.func_name), None)
-        return GuestTrap(self.stage, f"the guest trapped: {words}" + (f" in {function}" if function else ""))
+        return GuestTrap(
+            self.stage, f"the guest trapped: {words}" + (f" in {function}" if function else "")
+        )
 
     def error_text(self) -> str:
         """What the guest says of its last error; empty when it says nothing. Never raises."""

@@ -46,7 +46,9 @@ def find(kind: str, name: str, near: Path, where: str) -> Path:
         path = folder / f"{name}{suffix}"
         if path.is_file():
             return path
-    installed = sorted({path.stem for folder in folders(kind) for path in folder.glob(f"*{suffix}")})
+    installed = sorted(
+        {path.stem for folder in folders(kind) for path in folder.glob(f"*{suffix}")}
+    )
     raise ConfigError(
         f"{where}: {kind} {name!r}: not beside the pipeline file, and not installed; installed are"
         f" {', '.join(installed) or 'none'}"

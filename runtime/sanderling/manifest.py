@@ -170,8 +170,10 @@ def _check_tensor(spec: TensorSpec, where: str) -> None:
         if len(shape) > 8:
             raise ModuleError(f"{where}: {len(shape)} dimensions; at most 8 are possible")
         for index, dim in enumerate(shape):
-            good = dim > 0 if isinstance(dim, int) else bool(_DIM.match(dim)) or (
-                dim == "..." and index == 0
+            good = (
+                dim > 0
+                if isinstance(dim, int)
+                else bool(_DIM.match(dim)) or (dim == "..." and index == 0)
             )
             if not good:
                 raise ModuleError(
@@ -254,7 +256,9 @@ def _scalar(param: Param, value: object, where: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{where}: {value!r} is not a number")
     if not math.isfinite(value) or (integral and not float(value).is_integer()):
-        raise ConfigError(f"{where}: {value!r} is not {'a whole' if integral else 'a finite'} number")
+        raise ConfigError(
+            f"{where}: {value!r} is not {'a whole' if integral else 'a finite'} number"
+        )
     low = param.min if param.min is not None else (-(2**31) if integral else -3.4e38)
     high = param.max if param.max is not None else (2**31 - 1 if integral else 3.4e38)
     if not low <= value <= high:

@@ -1,0 +1,3 @@
+module sanderling.example/softmax
+
+go 1.24
