@@ -52,7 +52,7 @@ def main() -> None:
 
 def _main() -> int:
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="sanderling", standalone_mode=False)
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.ClickException as exc:
