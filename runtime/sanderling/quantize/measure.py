@@ -28,10 +28,9 @@ def run(model: onnxruntime.InferenceSession, batch: Array) -> dict[str, Array]:
 
 def store(real: Real, params: Quantization, *, signed: bool) -> Array:
     """The stored integers of real values: divided, rounded half to even, saturated."""
-    levels = np.rint(real / np.float32(params.scale)) + params.zero_point
-    if signed:
-        return np.clip(levels, -128, 127).astype(np.int8)
-    return np.clip(levels, 0, 255).astype(np.uint8)
+    levels: Real = np.rint(real / np.float32(params.scale)) + np.float32(params.zero_point)
+    stored: Array = levels.clip(-128, 127).astype(np.int8)
+    return stored if signed else levels.clip(0, 255).astype(np.uint8)
 
 
 def real(stored: Array, params: Quantization | None) -> Real:

@@ -65,8 +65,9 @@ def resize(picture: Pixels, width: int, height: int) -> Pixels:
     across, down = across[:, None], down[:, None, None]
     upper, lower = picture[top].astype(np.float32), picture[bottom].astype(np.float32)
     rows = upper + (lower - upper) * down
-    blend = rows[:, left] + (rows[:, right] - rows[:, left]) * across
-    return np.floor(blend + np.float32(0.5)).astype(np.uint8)
+    blend: Real = rows[:, left] + (rows[:, right] - rows[:, left]) * across
+    whole: Real = np.floor(blend + np.float32(0.5))
+    return whole.astype(np.uint8)
 
 
 def _taps(size: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Real]:
