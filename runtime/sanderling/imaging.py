@@ -228,13 +228,22 @@ def _draw_text(canvas: Image, text: str, x: int, y: int, thick: int) -> None:
     )
 
 
+_WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_WRITABLE_VIDEO = (".mp4", ".avi", ".mkv")
+
+
+def writable(name: str) -> bool:
+    """Whether a picture of this name can be written."""
+    return name.lower().endswith(_WRITABLE)
+
+
 def check_suffix(path: Path, *, video: bool = False) -> None:
     """Whether this name can be written, before an hour of work is spent on it.
 
     Raises:
         OutputError: its suffix is of no format that can be written.
     """
-    known = (".mp4", ".avi", ".mkv") if video else (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+    known = _WRITABLE_VIDEO if video else _WRITABLE
     if path.suffix.lower() not in known:
         kind = "a video" if video else "a picture"
         raise OutputError(f"{path}: {kind} is written as {', '.join(known)}")

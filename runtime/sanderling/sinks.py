@@ -127,7 +127,9 @@ class PictureFolder(Sink):
 
     def write(self, frame: Frame, result: Result) -> None:
         """Write the picture."""
-        name = Path(frame.source).with_suffix(".jpg").name
+        name = Path(frame.source).name
+        if not imaging.writable(name):
+            name += ".jpg"
         if (self._folder / name).resolve() == Path(frame.source).resolve():
             raise OutputError(f"{self._folder}: the originals are here; choose another folder")
         write_picture(self._folder / name, imaging.annotate(frame.image, result))
