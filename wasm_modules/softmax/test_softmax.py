@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from guestkit import BACKENDS, GuestStatus, QTensor, load_reference, run_frames, run_guest
 
 reference = load_reference("softmax")

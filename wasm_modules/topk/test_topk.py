@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from guestkit import BACKENDS, GuestStatus, QTensor, load_reference, run_frames, run_guest
 
 reference = load_reference("topk")
