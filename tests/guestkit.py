@@ -36,6 +36,8 @@ For more control (calling sl_setup only, benchmarks):
         outs = guest.run([boxes, scores, classes])
         ns = guest.time_ns(100)                    # of 100 more sl_run on the same input
 
+`scratch_guest` makes a guest for one test file, to try a header or a fault.
+
 Backends: "wasm" (compiled afresh when ziglang is installed and the sources have changed, else
 wasm_modules/dist), "native" (gcc, -O1, address and undefined-behaviour sanitizers, poisoned gaps
 between allocations), "native-O3" (gcc, no sanitizers, for benchmarks). Compiled files are kept in
@@ -47,8 +49,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -100,7 +104,7 @@ Input = np.ndarray | QTensor | None
 Params = dict[str, object] | bytes
 
 
-class GuestStatus(Exception):  # noqa: N818  (it is a status, which a test may well expect)
+class GuestStatus(Exception):
     """The guest returned something else than 0."""
 
     def __init__(self, call: str, code: int, message: str) -> None:
@@ -317,6 +321,28 @@ class Guest:
 def _manifest(name: str) -> manifest.Manifest:
     path = guestmachine.GUESTS / name / "module.toml"
     return manifest.parse_toml(path.read_text(), str(path))
+
+
+@contextlib.contextmanager
+def scratch_guest(folder: Path, name: str, toml: str, source: str) -> Iterator[None]:
+    """A guest that only a test has, in a tree of its own: inside, no other guest is found.
+
+    Args:
+        folder: an empty folder for the tree, which may be used again for the same guest.
+        name: unlike that of any other guest.
+    """
+    kept = guestmachine.GUESTS
+    if not (folder / name).exists():
+        shutil.copytree(kept / "include", folder / "include")
+        shutil.copy(kept / "build.py", folder)
+        (folder / name).mkdir()
+        (folder / name / "module.toml").write_text(toml)
+        (folder / name / f"{name}.c").write_text(source)
+    guestmachine.GUESTS = folder
+    try:
+        yield
+    finally:
+        guestmachine.GUESTS = kept
 
 
 @contextlib.contextmanager

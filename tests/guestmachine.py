@@ -44,7 +44,7 @@ SANITIZER_ENV = {
 }
 
 
-class GuestFault(AssertionError):  # noqa: N818
+class GuestFault(AssertionError):
     """The guest trapped, a sanitizer stopped it, or it broke a rule of the ABI."""
 
 
@@ -62,9 +62,13 @@ def _digest(name: str, *more: Path | str) -> str:
 
 
 @functools.cache
+def _build_script_at(path: Path) -> ModuleType:
+    return load_file(path, "sanderling_wasm_build")
+
+
 def build_script() -> ModuleType:
     """`wasm_modules/build.py` as a module."""
-    return load_file(GUESTS / "build.py", "sanderling_wasm_build")
+    return _build_script_at(GUESTS / "build.py")
 
 
 def load_file(path: Path, name: str) -> ModuleType:

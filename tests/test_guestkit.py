@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 
 import guestmachine
-from guestkit import BACKENDS, GuestFault, GuestStatus, QTensor, open_guest, run_frames, run_guest
+from guestkit import (
+    BACKENDS,
+    GuestFault,
+    GuestStatus,
+    QTensor,
+    open_guest,
+    run_frames,
+    run_guest,
+    scratch_guest,
+)
 
 TOML = """
 name = "probe"
@@ -99,19 +106,9 @@ SL_EXPORT(sl_run) int32_t sl_run(sl_addr address) {
 
 
 @pytest.fixture(autouse=True)
-def probe(tmp_path_factory, monkeypatch):
-    """A tree of guests that holds only this one."""
-    guests = tmp_path_factory.getbasetemp() / "guests"
-    if not guests.exists():
-        shutil.copytree(guestmachine.GUESTS / "include", guests / "include")
-        shutil.copy(guestmachine.GUESTS / "build.py", guests)
-        (guests / "probe").mkdir()
-        (guests / "probe/module.toml").write_text(TOML)
-        (guests / "probe/probe.c").write_text(SOURCE)
-    guestmachine.build_script.cache_clear()
-    monkeypatch.setattr(guestmachine, "GUESTS", guests)
-    yield
-    guestmachine.build_script.cache_clear()
+def _probe(tmp_path_factory):
+    with scratch_guest(tmp_path_factory.getbasetemp() / "kit_guests", "probe", TOML, SOURCE):
+        yield
 
 
 X = np.arange(5, dtype=np.float32)
