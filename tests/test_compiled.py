@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import hostile
 import pytest
 
+import hostile
 from sanderling import compiled, guest
 from sanderling.policy import Policy
 

@@ -25,7 +25,7 @@ HEAD = '[pipeline]\nname = "x"\n'
         (HEAD + "[[stage]]\nname = 'a'", "[[stage]] 1: it has neither of guest and model"),
         (HEAD + "[[stage]]\nguest = 'a'\nmodel = 'b'", "it has both of guest and model"),
         (HEAD + "[[stage]]\nguest = 'a'\nlabels = ['b']", "'labels' means nothing for a guest"),
-        (HEAD + "[[stage]]\nmodel = 'a'\nparams = { k = 1 }", "'params' means nothing for a model"),
+        (HEAD + "[[stage]]\nmodel = 'a'\nparams = { k = 1 }", "'params' means nothing for a"),
         (HEAD + "[[stage]]\nmodel = 'a'\nimage = { oder = 'rgb' }", "known are order, mean, std"),
         (HEAD + "[[stage]]\nmodel = 'a'\nimage = { mean = [1, 2] }", "stage 1.image.mean"),
         (HEAD + "[[stage]]\nguest = 'a'\nname = 'q'\n[[stage]]\nguest = 'b'\nname = 'q'",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hostile
 import numpy as np
 import pytest
 
+import hostile
 import sanderling
 from sanderling import guest
 from sanderling.errors import (
@@ -66,8 +66,7 @@ def test_a_hundred_hostile_frames_of_a_thousand_cost_a_hundred(tmp_path: Path) -
             try:
                 result = pipeline(frame(byte))
             except FrameError as exc:
-                assert bad, f"frame {number} is a good one: {exc}"
-                failed += 1
+                failed += 1 if bad else 1000
                 reasons[exc.reason] = reasons.get(exc.reason, 0) + 1
             else:
                 right += result.tensors["value"].tolist() == [byte]
@@ -127,7 +126,7 @@ def test_what_cannot_be_started(tmp_path: Path, parts: dict[str, str], words: st
 def test_relaxed_simd_is_refused(tmp_path: Path) -> None:
     relaxed = "(func (drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0))))"
     path = hostile.write(tmp_path, wasm=hostile.wat(imports=relaxed))
-    with pytest.raises(ModuleError, match="cannot run here|relaxed"):
+    with pytest.raises(ModuleError, match=r"cannot run here|relaxed"):
         guest.load(path, Policy())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -132,11 +133,10 @@ def test_a_video_that_ends_early_says_so(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     source = sources.open_source(str(path))
-    seen = 0
+    frames = source.frames()
+    assert next(frames).sequence == 0
     with pytest.raises(SourceError, match=r"ends early, after \d+ of 60 frames"):
-        for _ in source.frames():
-            seen += 1
-    assert 0 < seen < 60
+        deque(frames)
     source.close()
 
 
@@ -202,7 +202,7 @@ def test_what_was_found_is_drawn_where_it_is(tmp_path: Path) -> None:
     assert not blank.any(), "the picture itself is left alone"
     rows, columns = np.nonzero(drawn.max(axis=2) > 128)
     assert columns.min() <= 11
-    assert 29 <= columns.max()
+    assert columns.max() >= 29
     assert 39 <= rows.max() <= 42
     sink = sinks.Picture(tmp_path / "out" / "a.png")
     sink.write(Frame(blank), result())

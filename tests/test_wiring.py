@@ -55,7 +55,7 @@ def test_the_file_has_the_last_word(wanted: str, origin: Origin) -> None:
     ("stages", "words"),
     [
         ([Ends("a", (("x", False), ("y", False)), ("z",))], "'y' is not fed"),
-        ([MODEL, NMS], "nothing before it makes its input 'scores'; model makes output0"),
+        ([MODEL, NMS], "nothing before it makes its input scores; model makes output0"),
         ([MODEL, Ends("d", (("x", False),), (), {"x": "nope"})], "there is: frame, model.output0"),
         ([MODEL, Ends("d", (("x", False),), (), {"q": "frame"})], "has no input 'q'; it has: x"),
     ],

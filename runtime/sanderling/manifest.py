@@ -15,7 +15,7 @@ import msgspec
 
 from sanderling import wasmfile
 from sanderling.errors import ConfigError, ModuleError
-from sanderling.tensor import DType
+from sanderling.tensor import DType, shape_text
 
 SECTION = "sanderling.manifest"
 _DIM = re.compile(r"^(?:(\d+)\+)?([A-Za-z_][A-Za-z0-9_]*)$")
@@ -43,6 +43,12 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     shapes: list[list[Dim]]
     optional: bool = False
     help: str = ""
+
+    @property
+    def kinds(self) -> str:
+        """Its dtypes and shapes, in words."""
+        shapes = " or ".join(shape_text(tuple(shape)) for shape in self.shapes)
+        return f"{' or '.join(self.dtypes)} {shapes}"
 
 
 class Param(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

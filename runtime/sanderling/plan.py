@@ -250,10 +250,9 @@ class _Maker:
 
     def _misfit(self, stage: GuestStage, spec: TensorSpec, tensor: Tensor) -> str:
         """One sentence with both shapes, and which decoder would fit."""
-        shapes = " or ".join(shape_text(tuple(shape)) for shape in spec.shapes)
         text = (
-            f"{self._where(stage)}: its input {spec.name} must be {' or '.join(spec.dtypes)}"
-            f" {shapes}, but {tensor.name} is {tensor.type.dtype} {shape_text(tensor.type.shape)}"
+            f"{self._where(stage)}: its input {spec.name} must be {spec.kinds}, but {tensor.name}"
+            f" is {tensor.type.dtype} {shape_text(tensor.type.shape)}"
         )
         origin = tensor.origin.stage
         if origin != FRAME and isinstance(self._loaded.stages[origin], ModelStage):

@@ -8,11 +8,12 @@ from pathlib import Path
 from sanderling import config, guest, library, model
 from sanderling.config import PipelineFile, Stage
 from sanderling.errors import ConfigError
+from sanderling.families import suggest
 from sanderling.guest import Module
 from sanderling.manifest import Manifest, ParamValue, TensorSpec, param_scalars
 from sanderling.metadata import ImageInput
 from sanderling.model import Model, Port
-from sanderling.tensor import DType
+from sanderling.tensor import DType, shape_text
 from sanderling.wiring import Ends, Origin, wire
 
 FUNCTION_INPUT = TensorSpec(name="values", dtypes=["f32"], shapes=[["..."]])
@@ -158,13 +159,21 @@ def load_file(file: PipelineFile, path: Path, *, threads: int | None = None) -> 
 
 def _ends(stage: AnyStage, given: Stage) -> Ends:
     if isinstance(stage, GuestStage):
-        inputs = tuple((spec.name, spec.optional) for spec in stage.inputs)
-        return Ends(stage.name, inputs, stage.output_names, given.inputs)
+        return Ends(
+            name=stage.name,
+            inputs=tuple((spec.name, spec.optional) for spec in stage.inputs),
+            outputs=stage.output_names,
+            explicit=given.inputs,
+            kinds={spec.name: spec.kinds for spec in stage.inputs},
+        )
+    fixed = [port.typed().shape for port in stage.outputs if port.fixed]
     return Ends(
-        stage.name,
-        tuple((port.label, False) for port in stage.inputs),
-        tuple(port.label for port in stage.outputs),
-        given.inputs,
+        name=stage.name,
+        inputs=tuple((port.label, False) for port in stage.inputs),
+        outputs=tuple(port.label for port in stage.outputs),
+        explicit=given.inputs,
+        kinds={port.label: f"{port.dtype} {shape_text(port.shape)}" for port in stage.outputs},
+        hint=suggest(fixed),
     )
 
 

@@ -19,12 +19,20 @@ class Ends:
         inputs: each input and whether it may be left out.
         outputs: each output.
         explicit: inputs that the pipeline file names a tensor for.
+        kinds: dtype and shape of each, in words, for messages.
+        hint: which stage would fit its outputs, for messages.
     """
 
     name: str
     inputs: tuple[tuple[str, bool], ...]
     outputs: tuple[str, ...]
     explicit: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    hint: str = ""
+
+    def described(self, name: str) -> str:
+        """A tensor's name with its dtype and shape."""
+        return f"{name} {self.kinds[name]}" if name in self.kinds else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,9 @@ def _nothing_feeds(stages: list[Ends], index: int, name: str) -> str:
     if index == 0:
         return f"stage {stage.name}: it comes first, the frame is all there is; {name!r} is not fed"
     before = stages[index - 1]
-    return (
-        f"stage {stage.name}: nothing before it makes its input {name!r}; {before.name} makes"
-        f' {", ".join(before.outputs)} (write inputs = {{ {name} = "stage.tensor" }})'
+    made = ", ".join(before.described(output) for output in before.outputs)
+    text = (
+        f"stage {stage.name}: nothing before it makes its input {stage.described(name)};"
+        f" {before.name} makes {made}"
     )
+    return f"{text}; {before.hint}" if before.hint else text

@@ -67,10 +67,8 @@ def _main() -> int:
     except SanderlingError as exc:
         click.echo(f"sanderling: {exc}", err=True)
         return 1
-    except BrokenPipeError:
-        # Whoever read our output has left; the interpreter's own flush must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit:
+        return 0  # click's answer to a closed pipe: whoever read our output has left
     except OSError as exc:
         named = f"{exc.filename}: " if exc.filename else ""
         click.echo(f"sanderling: {named}{exc.strerror or exc}", err=True)
