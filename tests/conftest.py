@@ -1,0 +1,35 @@
+"""What all tests share: reproducible randomness, and which of them need a compiler."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+
+EMULATED = os.environ.get("SANDERLING_EMULATED", "")
+"""The processor that tests/arm64/run.py emulates; empty on a machine of its own kind."""
+
+# The same examples everywhere and every time. To look for others: HYPOTHESIS_PROFILE=explore;
+# what it finds is printed so that it can be repeated.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "emulated", hypothesis.settings.get_profile("fixed"), max_examples=20
+)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("emulated" if EMULATED else "fixed")
+hypothesis.settings.load_profile(PROFILE)
+
+
+def pytest_report_header() -> str:
+    """Where random numbers come from, and the processor when it is not this machine's."""
+    processor = f"; emulated processor: {EMULATED}" if EMULATED else ""
+    return f"hypothesis profile: {PROFILE}; other seeds are in the tests{processor}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what compiles a guest for the machine itself (guestkit's native backends)."""
+    for item in items:
+        params = getattr(item, "callspec", None)
+        if params and str(params.params.get("backend", "")).startswith("native"):
+            item.add_marker(pytest.mark.toolchain)
