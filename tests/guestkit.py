@@ -49,6 +49,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
 
 import guestmachine
 from guestmachine import GuestFault, Machine, NativeMachine, WasmMachine, load_file
@@ -331,6 +333,8 @@ def scratch_guest(folder: Path, name: str, toml: str, source: str) -> Iterator[N
         folder: an empty folder for the tree, which may be used again for the same guest.
         name: unlike that of any other guest.
     """
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("making a guest needs a compiler for WebAssembly: pip install ziglang")
     kept = guestmachine.GUESTS
     if not (folder / name).exists():
         shutil.copytree(kept / "include", folder / "include")

@@ -127,6 +127,20 @@ def test_outputs_shrink_and_come_back(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_batches_of_other_sizes(backend):
+    rng = np.random.default_rng(4)
+    shapes = [(6, 20), (2, 3), (1, 20), (0, 20), (4, 60), (6, 20)]
+    frames = [[rng.random(shape, np.float32)] for shape in shapes]
+    outs = run_frames(
+        "topk", frames, {"k": 4}, backend=backend, setup=[np.zeros((6, 40), np.float32)]
+    )
+    for (x,), (scores, classes) in zip(frames, outs, strict=True):
+        expected = reference.topk(x, 4)
+        np.testing.assert_array_equal(scores.data, expected[0])
+        np.testing.assert_array_equal(classes.data, expected[1])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_more_rows_than_at_setup_are_refused(backend):
     frames = [[np.zeros((2, 8), np.float32)], [np.zeros((4, 4), np.float32)]]
     with pytest.raises(GuestStatus, match="larger") as caught:
