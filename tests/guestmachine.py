@@ -163,6 +163,8 @@ class WasmMachine:
         instance = wasmtime.Instance(self.store, _wasm_module(wasm_path(name)), [])
         self.exports = instance.exports(self.store)
         self.memory = self.exports["memory"]
+        if "_initialize" in self.exports:
+            self._call("_initialize")
         self.version = self._call("sl_abi_version")
 
     def _call(self, name: str, *args: int) -> int:
