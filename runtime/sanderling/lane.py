@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections.abc import Callable
 
@@ -18,13 +19,15 @@ from sanderling.wiring import FRAME
 Array = npt.NDArray[np.generic]
 
 
-def _view(address: int, tensor: Tensor, shape: tuple[int, ...]) -> Array:
-    """A tensor's memory as an array, without a copy."""
-    size = int(np.prod(shape, dtype=np.int64)) * tensor.type.dtype.itemsize
-    if not size:
-        return np.empty(shape, tensor.type.dtype.numpy)
-    memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
-    return memory.view(tensor.type.dtype.numpy).reshape(shape)
+def _flat(address: int, tensor: Tensor) -> Array:
+    """A tensor's memory as a flat array, without a copy.
+
+    Made once per plan and cut to shape per frame: ctypes makes a new type for every length.
+    """
+    if not tensor.type.nbytes:
+        return np.empty(0, tensor.type.dtype.numpy)
+    memory = np.ctypeslib.as_array((ctypes.c_uint8 * tensor.type.nbytes).from_address(address))
+    return memory.view(tensor.type.dtype.numpy)
 
 
 class _HandOver:
@@ -71,6 +74,7 @@ class Lane:
         self._generations: list[int] = []
         self._shape: tuple[int, ...] = ()
         self._frame: Array = np.empty(0, np.uint8)
+        self._results: list[tuple[str, int, Array]] = []
         self._work: list[tuple[str, list[_HandOver], Step | None, Callable[[], None]]] = []
         self._arrange()
 
@@ -87,6 +91,11 @@ class Lane:
             ]
             run = (lambda: None) if stage.model is None else self._bind(index).run
             self._work.append((stage.name, copies, stage.step, run))
+        self._results = [
+            (tensor.label, index, _flat(plan.address(tensor), tensor))
+            for index, tensor in enumerate(self._last.outputs)
+            if tensor is not None
+        ]
         self._generations = [step.generation for step in self._steps]
         self._shape = ()
 
@@ -102,7 +111,8 @@ class Lane:
     def _reshape(self, shape: tuple[int, ...]) -> None:
         """Frames of another size come from here on."""
         frame = self.plan.tensors[0]
-        self._frame = _view(self.plan.address(frame), frame, shape)
+        size = shape[0] * shape[1] * shape[2]
+        self._frame = _flat(self.plan.address(frame), frame)[:size].reshape(shape)
         for stage, index in frame.readers:
             reader = self.plan.stages[stage].step
             if reader is not None:
@@ -153,11 +163,11 @@ class Lane:
         """The last stage's outputs by name, copied out: they outlive the next frame."""
         step = self._last.step
         found = {}
-        for index, tensor in enumerate(self._last.outputs):
-            if tensor is not None:
-                shape = step.shapes[index] if step is not None else tensor.type.shape
-                name = tensor.name.rpartition(".")[2]
-                found[name] = _view(self.plan.address(tensor), tensor, shape).copy()
+        for name, index, flat in self._results:
+            tensor = self._last.outputs[index]
+            assert tensor is not None  # _arrange took none that is
+            shape = step.shapes[index] if step is not None else tensor.type.shape
+            found[name] = flat[: math.prod(shape)].reshape(shape).copy()
         return found
 
     def reset(self) -> None:
@@ -168,5 +178,6 @@ class Lane:
     def close(self) -> None:
         """Give back every guest."""
         self._work = []
+        self._results = []
         self._frame = np.empty(0, np.uint8)
         self.plan.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -109,21 +110,14 @@ class Pipeline:
         self, frame: Frame, made: dict[str, npt.NDArray[np.generic]], timings: dict[str, int]
     ) -> Result:
         detections = classes = None
-        scores, numbers = made.get("scores"), made.get("classes")
-        boxes, points = made.get("boxes"), made.get("points")
+        scores, numbers = _as(made, "scores", np.float32), _as(made, "classes", np.int32)
         if scores is not None and numbers is not None:
-            confident = scores.astype(np.float32, copy=False)
-            indices = numbers.astype(np.int32, copy=False)
+            boxes = _as(made, "boxes", np.float32)
             if boxes is not None:
-                detections = Detections(
-                    boxes=boxes.astype(np.float32, copy=False),
-                    scores=confident,
-                    classes=indices,
-                    points=None if points is None else points.astype(np.float32, copy=False),
-                    labels=self._labels,
-                )
+                points = _as(made, "points", np.float32)
+                detections = Detections(boxes, scores, numbers, points, self._labels)
             else:
-                classes = Classes(indices.reshape(-1), confident.reshape(-1), self._labels)
+                classes = Classes(numbers.reshape(-1), scores.reshape(-1), self._labels)
         return Result(
             sequence=frame.sequence,
             captured_ns=frame.captured_ns,
@@ -150,6 +144,17 @@ class Pipeline:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+_Scalar = TypeVar("_Scalar", np.float32, np.int32)
+
+
+def _as(
+    made: dict[str, npt.NDArray[np.generic]], name: str, dtype: type[_Scalar]
+) -> npt.NDArray[_Scalar] | None:
+    """The tensor of this name in this dtype; None when there is none."""
+    value = made.get(name)
+    return None if value is None else value.astype(dtype, copy=False)
 
 
 def open(path: str | Path, *, threads: int | None = None) -> Pipeline:

@@ -34,7 +34,8 @@ class Tensor:
     """A tensor of the plan.
 
     Attributes:
-        name: its name, and that of the stage that makes it.
+        name: the stage that makes it, and its label there.
+        label: what guests and results call it.
         origin: the stage that makes it (`FRAME` for the frame) and the index there.
         type: its greatest type.
         readers: stage and index of each input that takes it.
@@ -42,6 +43,7 @@ class Tensor:
     """
 
     name: str
+    label: str
     origin: Origin
     type: TensorType
     readers: list[tuple[int, int]] = field(default_factory=list)
@@ -127,7 +129,7 @@ def make(loaded: Stages, height: int, width: int) -> Plan:
 class _Maker:
     def __init__(self, loaded: Stages, frame: TensorType) -> None:
         self._loaded = loaded
-        first = Tensor("frame", Origin(FRAME, 0), frame)
+        first = Tensor("frame", "frame", Origin(FRAME, 0), frame)
         self.plan = Plan([], [first], frame)
         self._made: dict[Origin, Tensor] = {Origin(FRAME, 0): first}
 
@@ -156,7 +158,7 @@ class _Maker:
             tensor = None
             if kind is not None:
                 origin = Origin(index, port)
-                tensor = Tensor(f"{stage.name}.{name}", origin, kind)
+                tensor = Tensor(f"{stage.name}.{name}", name, origin, kind)
                 self._made[origin] = tensor
                 self.plan.tensors.append(tensor)
             placed.outputs.append(tensor)
