@@ -130,6 +130,14 @@ def with_size(found: PictureInput, wanted: tuple[int, int] | None, path: Path) -
     return PictureInput(found.name, found.layout, found.channels, width, height)
 
 
+def does_not_run(path: Path, picture: PictureInput) -> str:
+    """How the message begins when the model fails with this size."""
+    text = f"{path}: does not run with an input of {picture.width}x{picture.height}"
+    if picture.width % 32 or picture.height % 32:
+        text += " (most models that look for things need multiples of 32)"
+    return text
+
+
 def prepare(
     model: onnx.ModelProto, picture: PictureInput, rename: Mapping[str, str], path: Path
 ) -> onnx.ModelProto:
@@ -158,10 +166,7 @@ def prepare(
             model = onnx.version_converter.convert_version(model, LEAST_OPSET)
     _fix_input(model, picture)
     drop_dead(model.graph)
-    what = f"{path}: does not run with an input of {picture.width}x{picture.height}"
-    if picture.width % 32 or picture.height % 32:
-        what += " (most models that look for things need multiples of 32)"
-    with translated(what):
+    with translated(does_not_run(path, picture)):
         model = _optimized(model)
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sanderling.errors import ModelError
 from sanderling.metadata import Quantization
-from sanderling.quantize.load import session, translated
+from sanderling.quantize.load import PictureInput, does_not_run, session, translated
 
 Array = NDArray[np.generic]
 Real = NDArray[np.float32]
@@ -113,18 +113,21 @@ def medians_ms(
     return [statistics.median(item) for item in times]
 
 
-def fix_outputs(model: onnx.ModelProto, batches: Sequence[Real], path: Path) -> None:
+def fix_outputs(
+    model: onnx.ModelProto, batches: Sequence[Real], picture: PictureInput, path: Path
+) -> None:
     """Write the shape of each output into the model.
 
     Args:
         model: the prepared float model; it is changed.
         batches: at least two different inputs.
+        picture: the model's input, for messages.
         path: the model's, for messages.
 
     Raises:
         ModelError: it does not run, or the size of an output depends on the picture.
     """
-    with translated(f"{path}: onnxruntime cannot run it"):
+    with translated(does_not_run(path, picture)):
         loaded = session(model)
         shapes = [{k: v.shape for k, v in run(loaded, batch).items()} for batch in batches]
     for item in model.graph.output:

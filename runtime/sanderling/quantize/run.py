@@ -157,7 +157,7 @@ def _bench(
         notes = {"outer nodes": "kept, as asked: float32 in and out"}
     first = next(_batches(chosen.calibrate, picture, image))
     probes = [np.zeros_like(first), first]
-    measure.fix_outputs(model, probes, job.model)
+    measure.fix_outputs(model, probes, picture, job.model)
     job.progress("prepare", 1, 1)
 
     total = len(chosen.calibrate)
@@ -175,7 +175,7 @@ def _bench(
             f"taken apart into {' and '.join(split.parts)}: their ranges differ {split.ratio:.0f}"
             " times, one scale would lose the smaller"
         )
-    measure.fix_outputs(model, probes, job.model)
+    measure.fix_outputs(model, probes, picture, job.model)
 
     loaded = load.session(model)
     wanted = []
