@@ -180,6 +180,19 @@ def test_frames_of_any_number_down_to_none(backend):
 
 
 @both
+def test_a_box_of_the_last_frame_suppresses_nothing(backend):
+    here, there = np.float32([0, 0, 10, 10]), np.float32([50, 50, 60, 60])
+    labels = np.zeros(2, np.int32)
+    frames = [
+        [np.stack([here, there]), np.float32([0.9, 0.8]), labels],
+        [np.stack([here + 100, there]), np.float32([0.9, 0.8]), labels],
+        [np.stack([there, here]), np.float32([0.9, 0.8]), labels],
+    ]
+    found = run_frames("nms", frames, backend=backend)
+    assert [len(outputs[1].data) for outputs in found] == [2, 2, 2]
+
+
+@both
 @pytest.mark.parametrize("at", range(6))
 @pytest.mark.parametrize("value", [0, -5])
 def test_a_geometry_without_a_size_is_refused(backend, at, value):
