@@ -14,6 +14,7 @@ import onnxruntime as ort
 import pytest
 
 import tinymodels
+from guestkit import run_guest
 from sanderling import metadata
 from sanderling.errors import InputError, ModelError, OutputError, SourceError
 from sanderling.metadata import ImageInput, ModelMetadata
@@ -473,6 +474,21 @@ def test_resize_agrees_with_opencv(rng) -> None:
         found = pictures.resize(picture, width, height).astype(int)
         wanted = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
         assert np.abs(found - wanted.reshape(found.shape)).max() <= 1
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+@pytest.mark.parametrize("order", ["rgb", "bgr", "grey"])
+@pytest.mark.parametrize("align", ["centre", "start"])
+def test_pictures_are_prepared_as_the_guest_does(rng, fit, order, align) -> None:
+    for _ in range(8):
+        high, wide, height, width = (int(n) for n in rng.integers(9, 300, 4))
+        frame = rng.integers(0, 256, (high, wide, 3), np.uint8)
+        image = ImageInput(order=order, fit=fit, align=align, pad=9)
+        params = {"width": width, "height": height, "layout": "nhwc", "dtype": "u8", "pad": 9}
+        params |= {"order": order, "fit": fit, "align": align}
+        guest = run_guest("letterbox", [frame], params, backend="wasm")[0].data
+        ours = pictures.compose(frame, width, height, image)
+        assert np.abs(guest.reshape(ours.shape).astype(int) - ours).max() <= 1
 
 
 @pytest.mark.parametrize(("align", "left", "top"), [("centre", 0, 12), ("start", 0, 0)])
