@@ -13,6 +13,8 @@
 #include "sanderling.h"
 #include "sl_simd.h"
 
+#define EMIT_KERNEL static __attribute__((noinline)) /* as RESIZE_KERNEL */
+
 enum emit_map {
     EMIT_SAME,
     EMIT_FLIP,  /* i8 with 128 taken off */
@@ -57,7 +59,7 @@ static inline void emit_quantize(emitter *e, float scale, int32_t zero_point, bo
 }
 
 /* Elements whose channels follow each other with this period: 1 within a plane, 3 in pixels. */
-static inline void emit_floats(const emitter *e, float *out, const uint8_t *bytes, uint32_t n,
+EMIT_KERNEL void emit_floats(const emitter *e, float *out, const uint8_t *bytes, uint32_t n,
                                uint32_t channel, uint32_t period) {
     float mean[12], inverse[12];
     for (uint32_t i = 0; i < 12; i++) {
@@ -83,7 +85,7 @@ static inline void emit_floats(const emitter *e, float *out, const uint8_t *byte
     for (; i < n; i++) out[i] = emit_real(e, channel + i % period, bytes[i]);
 }
 
-static inline void emit_table(const emitter *e, uint8_t *out, const uint8_t *bytes, uint32_t n,
+EMIT_KERNEL void emit_table(const emitter *e, uint8_t *out, const uint8_t *bytes, uint32_t n,
                               uint32_t channel, uint32_t period) {
     const uint8_t *a = e->table[channel], *b = e->table[channel + 1 % period],
                   *c = e->table[channel + 2 % period];
@@ -97,7 +99,7 @@ static inline void emit_table(const emitter *e, uint8_t *out, const uint8_t *byt
     for (; i < n; i++) out[i] = e->table[channel + i % period][bytes[i]];
 }
 
-static inline void emit_flip(uint8_t *out, const uint8_t *bytes, uint32_t n) {
+EMIT_KERNEL void emit_flip(uint8_t *out, const uint8_t *bytes, uint32_t n) {
     uint32_t i = 0;
     for (; i + 16 <= n; i += 16)
         sl_store(out + i, sl_xor(sl_load(bytes + i), sl_i8x16_splat(-128)));
@@ -134,7 +136,7 @@ static inline void emit_planes16(uint8_t *b, uint8_t *g, uint8_t *r, const uint8
 #undef EMIT_HIGH64
 }
 
-static inline void emit_planes(uint8_t *b, uint8_t *g, uint8_t *r, const uint8_t *row, uint32_t n) {
+EMIT_KERNEL void emit_planes(uint8_t *b, uint8_t *g, uint8_t *r, const uint8_t *row, uint32_t n) {
     if (n < 16) {
         for (uint32_t i = 0; i < n; i++) {
             b[i] = row[4 * i];
@@ -149,7 +151,7 @@ static inline void emit_planes(uint8_t *b, uint8_t *g, uint8_t *r, const uint8_t
     }
 }
 
-static inline void emit_pixels(uint8_t *out, const uint8_t *row, uint32_t n, bool rgb) {
+EMIT_KERNEL void emit_pixels(uint8_t *out, const uint8_t *row, uint32_t n, bool rgb) {
     uint32_t i = 0;
     if (rgb) {
         for (; i + 6 <= n; i += 4) { /* stores 16 bytes of which 12 stay */
@@ -188,7 +190,7 @@ static inline sl_v128 emit_grey4(const uint8_t *row) {
     return sl_i32x4_shr(sums, 15);
 }
 
-static inline void emit_grey(uint8_t *out, const uint8_t *row, uint32_t n) {
+EMIT_KERNEL void emit_grey(uint8_t *out, const uint8_t *row, uint32_t n) {
     uint32_t i = 0;
     for (; i + 16 <= n; i += 16, row += 64) {
         sl_v128 low = sl_i16x8_narrow_i32x4(emit_grey4(row), emit_grey4(row + 16));
@@ -200,7 +202,7 @@ static inline void emit_grey(uint8_t *out, const uint8_t *row, uint32_t n) {
 }
 
 /* Grey to pixels of 4 bytes, from the end, so that the two may begin at one address. */
-static inline void emit_colour_from_grey(uint8_t *row, uint32_t n) {
+EMIT_KERNEL void emit_colour_from_grey(uint8_t *row, uint32_t n) {
     for (uint32_t i = (n + 3) / 4 * 4; i; i -= 4) {
         sl_v128 x = sl_load32_zero(row + i - 4);
         sl_store(row + 4 * (i - 4),

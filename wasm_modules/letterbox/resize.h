@@ -17,6 +17,10 @@
 #include "sanderling.h"
 #include "sl_simd.h"
 
+/* A loop over a row is a function of its own: with everything in one function the registers run out,
+ * and each step of each loop loads the base of the memory from the stack. */
+#define RESIZE_KERNEL static __attribute__((noinline))
+
 enum {
     RESIZE_PAD = 64,     /* bytes after each scratch buffer: vectors write and read past the end */
     RESIZE_TO_MAX = 8192 /* pixels of an output axis */
@@ -97,7 +101,7 @@ static inline void resize_blend16(int16_t *out, const uint8_t *a, const uint8_t 
 #undef RESIZE_HIGH
 }
 
-static inline void resize_blend(int16_t *out, const uint8_t *a, const uint8_t *b, uint32_t n,
+RESIZE_KERNEL void resize_blend(int16_t *out, const uint8_t *a, const uint8_t *b, uint32_t n,
                                 int16_t weight) {
     const sl_v128 weights = sl_i16x8_splat(weight);
     if (n < 16) {
@@ -123,7 +127,7 @@ static inline sl_v128 resize_two(const uint8_t *blended, const uint32_t *column,
     return sl_u16x8_shr(resize_between(left, right, sl_load(weight)), 7);
 }
 
-static inline void resize_across_colour(const resize *r) {
+RESIZE_KERNEL void resize_across_colour(const resize *r) {
     const uint8_t *blended = (const uint8_t *)r->blended;
     const uint32_t *column = r->column;
     const int16_t *weight = r->column_weight;
@@ -145,7 +149,7 @@ static inline sl_v128 resize_pairs(const uint8_t *blended, const uint32_t *colum
     return sl_load32_lane(blended + column[3], pairs, 3);
 }
 
-static inline void resize_across_grey(const resize *r) {
+RESIZE_KERNEL void resize_across_grey(const resize *r) {
     const uint8_t *blended = (const uint8_t *)r->blended;
     for (uint32_t i = 0; i < r->to_width; i += 8) {
         sl_v128 a = resize_pairs(blended, r->column + i), b = resize_pairs(blended, r->column + i + 4);
@@ -180,7 +184,7 @@ static inline void resize_halve4(uint8_t *out, const uint8_t *a, const uint8_t *
 #undef RESIZE_SECOND
 }
 
-static inline void resize_halve_colour(uint8_t *out, const uint8_t *a, const uint8_t *b, uint32_t n) {
+RESIZE_KERNEL void resize_halve_colour(uint8_t *out, const uint8_t *a, const uint8_t *b, uint32_t n) {
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) {
         resize_halve4(out + 4 * i, a + 6 * i, b + 6 * i);
@@ -192,7 +196,7 @@ static inline void resize_halve_colour(uint8_t *out, const uint8_t *a, const uin
     }
 }
 
-static inline void resize_halve_grey(uint8_t *out, const uint8_t *a, const uint8_t *b, uint32_t n) {
+RESIZE_KERNEL void resize_halve_grey(uint8_t *out, const uint8_t *a, const uint8_t *b, uint32_t n) {
     for (uint32_t i = 0; i < n; i += 16) {
         i = i + 16 <= n ? i : n - 16;
         sl_v128 first = resize_mean(sl_load(a + 2 * i), sl_load(b + 2 * i));
@@ -202,7 +206,7 @@ static inline void resize_halve_grey(uint8_t *out, const uint8_t *a, const uint8
 }
 
 /* The byte behind each pixel is read with it: a factor of 3 or more leaves one at the row's end. */
-static inline void resize_nearest(const resize *r, const uint8_t *from) {
+RESIZE_KERNEL void resize_nearest(const resize *r, const uint8_t *from) {
     uint8_t *to = r->picked;
     if (r->channels == 1) {
         for (uint32_t i = 0; i < r->to_width; i += 8)
@@ -215,7 +219,7 @@ static inline void resize_nearest(const resize *r, const uint8_t *from) {
 }
 
 /* Three bytes a pixel to four; n is at least 16. */
-static inline void resize_copy_colour(uint8_t *out, const uint8_t *from, uint32_t n) {
+RESIZE_KERNEL void resize_copy_colour(uint8_t *out, const uint8_t *from, uint32_t n) {
     uint32_t i = 0;
     for (; i + 8 <= n; i += 4) { /* 16 bytes from pixel i on, of which 12 are of use */
         sl_v128 x = sl_load(from + 3 * i);
