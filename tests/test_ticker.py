@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import ctypes
 import time
 
 from sanderling.breaker import FAILURES, Breaker
@@ -20,27 +20,23 @@ def wait_for(condition: object, seconds: float = 10.0) -> bool:
 
 
 def test_it_ticks_while_somebody_is_inside_and_sleeps_otherwise() -> None:
-    count = 0
-    lock = threading.Lock()
-
-    def tick() -> None:
-        nonlocal count
-        with lock:
-            count += 1
-
-    ticker = Ticker(tick)
-    slot = ticker.slot()
-    assert count == 0
-    ticker.enter(slot)
-    assert wait_for(lambda: count >= 3)
-    slot.busy = False
-    assert wait_for(lambda: ticker._asleep)
-    asleep_at, wakes = count, ticker.wakes
+    seen: list[int] = []
+    tick = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(seen.append)
+    ticker = Ticker(ctypes.cast(tick, ctypes.c_void_p).value or 0, 42)
+    assert not ticker.running
+    ticker.enter()
+    ticker.enter()
+    assert wait_for(lambda: len(seen) >= 3)
+    assert set(seen) == {42}
+    ticker.leave()
+    so_far = len(seen)
+    assert wait_for(lambda: len(seen) > so_far), "one is still inside"
+    ticker.leave()
+    assert not ticker.running
+    time.sleep(0.05)  # a tick may have been under way
+    so_far = len(seen)
     time.sleep(0.1)
-    assert (count, ticker.wakes) == (asleep_at, wakes), "it woke though nobody was inside"
-    ticker.enter(slot)
-    assert wait_for(lambda: count > asleep_at)
-    ticker.release(slot)
+    assert len(seen) == so_far, "it ticked though nobody was inside"
 
 
 def test_deadlines_in_ticks_never_come_early() -> None:

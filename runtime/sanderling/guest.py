@@ -54,7 +54,9 @@ def _engine() -> wasmtime.Engine:
 
 @functools.cache
 def _ticker() -> Ticker:
-    return Ticker(_engine().increment_epoch)
+    increment = ctypes.cast(ffi.dll.wasmtime_engine_increment_epoch, ctypes.c_void_p)
+    engine = ctypes.cast(_engine().ptr(), ctypes.c_void_p)
+    return Ticker(increment.value or 0, engine.value or 0)
 
 
 @functools.cache
@@ -226,7 +228,6 @@ class Instance:
         self._deadline = module.limits.deadline_ms
         self._ticks = ticks(self._deadline)
         self._ticker = _ticker()
-        self._slot = self._ticker.slot()
         self._store = wasmtime.Store(_engine())
         self._store.set_limits(
             memory_size=self._limit,
@@ -255,7 +256,7 @@ class Instance:
             linker.define_instance(self._store, policy.WASI, stub)
         self._context = self._store._context()
         self._set_deadline(ticks(SETUP_DEADLINE_MS))
-        self._ticker.enter(self._slot)
+        self._ticker.enter()
         try:
             instance = linker.instantiate(self._store, self.module.code)
         except wasmtime.Trap as exc:
@@ -267,7 +268,7 @@ class Instance:
                 f" {self.module.limits.memory_mb:g} MiB: {reason}"
             ) from exc
         finally:
-            self._slot.busy = False
+            self._ticker.leave()
             linker.close()
         exports = instance.exports(self._store)
         for name in self.module.exports():
@@ -372,7 +373,7 @@ class Instance:
             raw[index].i32 = arg
         deadline = SETUP_DEADLINE_MS if setup else self._deadline
         self._set_deadline(ticks(deadline) if setup else self._ticks)
-        self._ticker.enter(self._slot)
+        self._ticker.enter()
         error = ffi.wasmtime_func_call_unchecked(
             self._context,
             ctypes.byref(self._functions[name]),
@@ -380,7 +381,7 @@ class Instance:
             max(len(args), values),
             self._trap_ref,
         )
-        self._slot.busy = False
+        self._ticker.leave()
         if self._trap:
             trap = wasmtime.Trap._from_ptr(self._trap)
             self._trap = ctypes.POINTER(ffi.wasm_trap_t)()
@@ -425,5 +426,4 @@ class Instance:
     def close(self) -> None:
         """Give the memory back now: left to the collector, address space runs out first."""
         self._functions.clear()
-        self._ticker.release(self._slot)
         self._store.close()

@@ -1,17 +1,43 @@
-"""A clock for deadlines that runs only while somebody is inside a guest.
+"""A clock for deadlines that runs only while somebody is inside a guest, and needs no Python.
 
-The ticker calls `tick` every 5 ms while at least one slot is busy, and sleeps without waking
-otherwise: an idle daemon must not keep a small board's core from its deep sleep.
+The kernel's timer (POSIX `timer_create` with SIGEV_THREAD) calls a native function every 5 ms while
+at least one lane is inside; otherwise it is disarmed and nothing wakes. A ticker thread in Python
+would take the interpreter's lock at the moment a short guest comes back for it: on a busy board
+that cost a lane up to 5 ms a frame (docs/adr/0005-deadlines-by-a-kernel-timer.md).
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import math
+import os
 import threading
-import time
-from collections.abc import Callable
+
+from sanderling.errors import SanderlingError
 
 INTERVAL_MS = 5
+_CLOCK_MONOTONIC = 1
+_SIGEV_THREAD = 2
+
+
+class _SigEvent(ctypes.Structure):
+    """`struct sigevent` of 64-bit Linux."""
+
+    _fields_ = [
+        ("value", ctypes.c_void_p),
+        ("signo", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("function", ctypes.c_void_p),
+        ("attributes", ctypes.c_void_p),
+        ("reserved", ctypes.c_byte * 32),
+    ]
+
+
+class _TimerSpec(ctypes.Structure):
+    """`struct itimerspec` of 64-bit Linux: the interval, and the first time."""
+
+    _fields_ = [(name, ctypes.c_long) for name in ("every_s", "every_ns", "first_s", "first_ns")]
 
 
 def ticks(deadline_ms: float) -> int:
@@ -19,66 +45,59 @@ def ticks(deadline_ms: float) -> int:
     return math.ceil(deadline_ms / INTERVAL_MS) + 1
 
 
-class Slot:
-    """One who may be inside a guest; `busy` is set and cleared around each call."""
-
-    __slots__ = ("busy",)
-
-    def __init__(self) -> None:
-        self.busy = False
-
-
 class Ticker:
-    """Calls `tick` every `INTERVAL_MS` while a slot is busy.
+    """Calls `function(argument)` every `INTERVAL_MS` while somebody is inside.
 
     Args:
-        tick: what to call; must be safe from another thread.
+        function: the address of a native `void (*)(void *)` that is safe from any thread.
+        argument: what it is given.
+
+    Raises:
+        SanderlingError: the system gives no timer.
     """
 
-    def __init__(self, tick: Callable[[], None]) -> None:
-        self._tick = tick
-        self._slots: tuple[Slot, ...] = ()
+    def __init__(self, function: int, argument: int) -> None:
+        # PyDLL keeps the interpreter's lock: the calls take less time than giving it away would.
+        library = ctypes.PyDLL(None, use_errno=True)
+        self._settime = library.timer_settime
+        self._create = library.timer_create
+        self._event = _SigEvent(argument, 0, _SIGEV_THREAD, function, None)
+        step = INTERVAL_MS * 1_000_000
+        self._run = ctypes.byref(_TimerSpec(0, step, 0, step))
+        self._stop = ctypes.byref(_TimerSpec())
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._asleep = True
-        self._started = False
-        self.wakes = 0
+        self._inside = 0
+        self._timer = ctypes.c_void_p()
+        self._make()
+        os.register_at_fork(after_in_child=self._after_fork)  # a child has no timers
+        # The engine that is ticked may go before a thread that still runs at exit.
+        atexit.register(self._settime, self._timer, 0, self._stop, None)
 
-    def slot(self) -> Slot:
-        """A new slot; give it back with `release`."""
-        made = Slot()
+    def _make(self) -> None:
+        if self._create(_CLOCK_MONOTONIC, ctypes.byref(self._event), ctypes.byref(self._timer)):
+            reason = os.strerror(ctypes.get_errno())
+            raise SanderlingError(f"the system gives no timer for deadlines: {reason}")
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._make()
+
+    @property
+    def running(self) -> bool:
+        """Whether the timer is armed."""
+        return self._inside > 0
+
+    def enter(self) -> None:
+        """A lane goes into a guest."""
         with self._lock:
-            self._slots = (*self._slots, made)
-            if not self._started:
-                self._started = True
-                threading.Thread(target=self._loop, name="sanderling-ticker", daemon=True).start()
-        return made
+            self._inside += 1
+            if self._inside == 1:
+                self._settime(self._timer, 0, self._run, None)
 
-    def release(self, slot: Slot) -> None:
-        """Take a slot out."""
+    def leave(self) -> None:
+        """It came back."""
         with self._lock:
-            self._slots = tuple(other for other in self._slots if other is not slot)
-
-    def enter(self, slot: Slot) -> None:
-        """The slot's owner goes into a guest; costs a lock only when the ticker slept."""
-        # The order matters: the ticker sets _asleep and then looks at busy, we the other way
-        # round, so that one of the two always sees the other.
-        slot.busy = True
-        if self._asleep:
-            self._asleep = False
-            self._wake.set()
-
-    def _loop(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            self.wakes += 1
-            while True:
-                time.sleep(INTERVAL_MS / 1000)
-                self._tick()
-                if any(slot.busy for slot in self._slots):
-                    continue
-                self._asleep = True
-                if not any(slot.busy for slot in self._slots):
-                    break
-                self._asleep = False
+            self._inside -= 1
+            if self._inside == 0:
+                self._settime(self._timer, 0, self._stop, None)
