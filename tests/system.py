@@ -2,8 +2,8 @@
 
     gcc = system.require("gcc", "gcc libc6-dev")
 
-A developer's machine may lack one: the test is skipped, with the command that installs it. CI (where
-the environment has `CI=true`) may not: a test that never runs there proves nothing.
+A developer's machine may lack one: the test is skipped, with the command that installs it. CI may
+not (the environment has `CI=true`): a test that never runs there proves nothing.
 """
 
 from __future__ import annotations

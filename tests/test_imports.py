@@ -22,15 +22,15 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 
 # Which layer a module is in. A package (`cli`) stands for all that is in it.
 LAYERS = {
-    0: """errors tensor frame detections abi config policy manifest metadata wasmfile families wiring
-          breaker""",
+    0: """errors tensor frame detections abi config policy manifest metadata
+          wasmfile families wiring breaker""",
     1: "guest compiled ticker model imaging sources sinks library",
     2: "stages step lane plan pipeline",
     3: "cli",
 }
 OFF_DEVICE = "quantize"
 
-# `import sanderling` hands out the names of every layer, lazily; nothing of ours imports it for them.
+# `import sanderling` hands out names of every layer, lazily. Only the top imports it.
 FACADE = "sanderling"
 
 # Edges may not lean on each other, or one that is not needed is loaded with one that is; but for:
@@ -256,7 +256,11 @@ BROKEN = {
         "imports onnx, which only quantize may",
     ),
     "what is off the device": (
-        {"plan": "def f():\n    import sanderling.quantize.run", "quantize": "", "quantize.run": ""},
+        {
+            "plan": "def f():\n    import sanderling.quantize.run",
+            "quantize": "",
+            "quantize.run": "",
+        },
         "runs on a device and imports quantize",
     ),
     "what is off the device, from elsewhere in the command line": (
@@ -306,7 +310,9 @@ def test_what_is_allowed_is_not_found():
 @pytest.mark.parametrize("module", ["sanderling", "sanderling.cli", "sanderling.config"])
 def test_heavy_libraries_wait_until_they_are_needed(module):
     script = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     loaded = set(json.loads(done.stdout))
     assert module in loaded
     assert not loaded & {"cv2", "onnxruntime", "wasmtime", "onnx", "torch"}
