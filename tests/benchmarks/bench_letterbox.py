@@ -176,6 +176,7 @@ class Child:
 def measure(index: int, children: dict[str, Child], rounds: int) -> dict[str, list[float]]:
     """Microseconds a frame of every contender, round by round."""
     from bench_decoders import HostMachine
+
     from guestkit import Guest, open_guest
     from guestmachine import wasm_path
 
@@ -186,13 +187,17 @@ def measure(index: int, children: dict[str, Child], rounds: int) -> dict[str, li
         assert machine.module.manifest is not None
         native = stack.enter_context(open_guest("letterbox", backend="native-O3"))
         contenders: dict[str, Callable[[int], int]] = {}
+        images: list[np.ndarray] = []
         for name, guest in (
             ("wasm", Guest("letterbox", machine, machine.module.manifest)),
             ("native", native),
         ):
             guest.setup([case.pixels()], case.params())
-            guest.run([case.pixels()])
+            image = guest.run([case.pixels()])[0]
+            assert image is not None
+            images.append(image.data)
             contenders[name] = guest.time_ns
+        np.testing.assert_array_equal(*images)
         for name, child in children.items():
             contenders[name] = lambda times, child=child: child.time_ns(index, times)
         times = {}

@@ -274,25 +274,6 @@ static inline sl_v128 sl_i8x16_swizzle(sl_v128 a, sl_v128 index) {
     ((sl_v128)__builtin_shuffle((sl_u8x16_t)(a), (sl_u8x16_t)(b), (sl_u8x16_t){__VA_ARGS__}))
 #endif
 
-static inline sl_v128 sl_i8x16_narrow_i16x8(sl_v128 a, sl_v128 b) {
-    sl_i8x16_t narrow;
-    sl_i16x8_t low = (sl_i16x8_t)a, high = (sl_i16x8_t)b;
-    for (int i = 0; i < 16; i++) {
-        int value = i < 8 ? low[i & 7] : high[i & 7];
-        narrow[i] = (int8_t)(value < INT8_MIN ? INT8_MIN : value > INT8_MAX ? INT8_MAX : value);
-    }
-    return (sl_v128)narrow;
-}
-static inline sl_v128 sl_u8x16_narrow_i16x8(sl_v128 a, sl_v128 b) {
-    sl_u8x16_t narrow;
-    sl_i16x8_t low = (sl_i16x8_t)a, high = (sl_i16x8_t)b;
-    for (int i = 0; i < 16; i++) {
-        int value = i < 8 ? low[i & 7] : high[i & 7];
-        narrow[i] = (uint8_t)(value < 0 ? 0 : value > UINT8_MAX ? UINT8_MAX : value);
-    }
-    return (sl_v128)narrow;
-}
-
 SL_SPLAT(sl_i16x8_splat, sl_i16x8_t, int16_t)
 SL_BINARY(sl_i16x8_add, sl_u16x8_t, a + b)
 SL_BINARY(sl_i16x8_sub, sl_u16x8_t, a - b)
@@ -308,24 +289,6 @@ SL_EXTEND(sl_i16x8_extend_high_i8x16, sl_i16x8_t, sl_i8x8_t, 1)
 SL_EXTEND(sl_u16x8_extend_low_u8x16, sl_u16x8_t, sl_u8x8_t, 0)
 SL_EXTEND(sl_u16x8_extend_high_u8x16, sl_u16x8_t, sl_u8x8_t, 1)
 SL_UNARY(sl_u16x8_extadd_pairwise_u8x16, sl_u16x8_t, (a & 0xff) + (a >> 8))
-
-static inline sl_v128 sl_i16x8_q15mulr_sat(sl_v128 a, sl_v128 b) {
-    sl_i16x8_t x = (sl_i16x8_t)a, y = (sl_i16x8_t)b, product;
-    for (int i = 0; i < 8; i++) {
-        int32_t value = (x[i] * y[i] + 0x4000) >> 15;
-        product[i] = (int16_t)(value > INT16_MAX ? INT16_MAX : value);
-    }
-    return (sl_v128)product;
-}
-static inline sl_v128 sl_i16x8_narrow_i32x4(sl_v128 a, sl_v128 b) {
-    sl_i16x8_t narrow;
-    sl_i32x4_t low = (sl_i32x4_t)a, high = (sl_i32x4_t)b;
-    for (int i = 0; i < 8; i++) {
-        int32_t value = i < 4 ? low[i & 3] : high[i & 3];
-        narrow[i] = (int16_t)(value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value);
-    }
-    return (sl_v128)narrow;
-}
 
 SL_SPLAT(sl_i32x4_splat, sl_i32x4_t, int32_t)
 SL_BINARY(sl_i32x4_add, sl_u32x4_t, a + b)
@@ -348,14 +311,6 @@ static inline uint32_t sl_i32x4_bitmask(sl_v128 a) {
     sl_u32x4_t top = (sl_u32x4_t)a >> 31;
     return top[0] | top[1] << 1 | top[2] << 2 | top[3] << 3;
 }
-static inline sl_v128 sl_i32x4_dot_i16x8(sl_v128 a, sl_v128 b) {
-    sl_i16x8_t x = (sl_i16x8_t)a, y = (sl_i16x8_t)b;
-    sl_u32x4_t sums;
-    for (int i = 0; i < 4; i++) {
-        sums[i] = (uint32_t)(x[2 * i] * y[2 * i]) + (uint32_t)(x[2 * i + 1] * y[2 * i + 1]);
-    }
-    return (sl_v128)sums;
-}
 static inline sl_v128 sl_i32x4_trunc_sat_f32x4(sl_v128 a) {
     sl_f32x4_t real = (sl_f32x4_t)a;
     sl_i32x4_t whole;
@@ -368,6 +323,69 @@ static inline sl_v128 sl_i32x4_trunc_sat_f32x4(sl_v128 a) {
     }
     return (sl_v128)whole;
 }
+
+/* gcc makes dozens of instructions of these loops, which would say nothing about what the sandbox
+ * costs; under the sanitizers the loops stay, so that they are tested as well. */
+#if defined(__SSE4_1__) && !defined(__SANITIZE_ADDRESS__)
+#include <smmintrin.h>
+#define SL_X86(name, operation) \
+    static inline sl_v128 name(sl_v128 a, sl_v128 b) { \
+        return (sl_v128)operation((__m128i)a, (__m128i)b); \
+    }
+SL_X86(sl_i8x16_narrow_i16x8, _mm_packs_epi16)
+SL_X86(sl_u8x16_narrow_i16x8, _mm_packus_epi16)
+SL_X86(sl_i16x8_narrow_i32x4, _mm_packs_epi32)
+SL_X86(sl_i32x4_dot_i16x8, _mm_madd_epi16)
+static inline sl_v128 sl_i16x8_q15mulr_sat(sl_v128 a, sl_v128 b) {
+    __m128i product = _mm_mulhrs_epi16((__m128i)a, (__m128i)b); /* does not saturate -1 * -1 */
+    return (sl_v128)_mm_xor_si128(product, _mm_cmpeq_epi16(product, _mm_set1_epi16(INT16_MIN)));
+}
+#undef SL_X86
+#else
+static inline sl_v128 sl_i8x16_narrow_i16x8(sl_v128 a, sl_v128 b) {
+    sl_i8x16_t narrow;
+    sl_i16x8_t low = (sl_i16x8_t)a, high = (sl_i16x8_t)b;
+    for (int i = 0; i < 16; i++) {
+        int value = i < 8 ? low[i & 7] : high[i & 7];
+        narrow[i] = (int8_t)(value < INT8_MIN ? INT8_MIN : value > INT8_MAX ? INT8_MAX : value);
+    }
+    return (sl_v128)narrow;
+}
+static inline sl_v128 sl_u8x16_narrow_i16x8(sl_v128 a, sl_v128 b) {
+    sl_u8x16_t narrow;
+    sl_i16x8_t low = (sl_i16x8_t)a, high = (sl_i16x8_t)b;
+    for (int i = 0; i < 16; i++) {
+        int value = i < 8 ? low[i & 7] : high[i & 7];
+        narrow[i] = (uint8_t)(value < 0 ? 0 : value > UINT8_MAX ? UINT8_MAX : value);
+    }
+    return (sl_v128)narrow;
+}
+static inline sl_v128 sl_i16x8_q15mulr_sat(sl_v128 a, sl_v128 b) {
+    sl_i16x8_t x = (sl_i16x8_t)a, y = (sl_i16x8_t)b, product;
+    for (int i = 0; i < 8; i++) {
+        int32_t value = (x[i] * y[i] + 0x4000) >> 15;
+        product[i] = (int16_t)(value > INT16_MAX ? INT16_MAX : value);
+    }
+    return (sl_v128)product;
+}
+static inline sl_v128 sl_i16x8_narrow_i32x4(sl_v128 a, sl_v128 b) {
+    sl_i16x8_t narrow;
+    sl_i32x4_t low = (sl_i32x4_t)a, high = (sl_i32x4_t)b;
+    for (int i = 0; i < 8; i++) {
+        int32_t value = i < 4 ? low[i & 3] : high[i & 3];
+        narrow[i] = (int16_t)(value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value);
+    }
+    return (sl_v128)narrow;
+}
+static inline sl_v128 sl_i32x4_dot_i16x8(sl_v128 a, sl_v128 b) {
+    sl_i16x8_t x = (sl_i16x8_t)a, y = (sl_i16x8_t)b;
+    sl_u32x4_t sums;
+    for (int i = 0; i < 4; i++) {
+        sums[i] = (uint32_t)(x[2 * i] * y[2 * i]) + (uint32_t)(x[2 * i + 1] * y[2 * i + 1]);
+    }
+    return (sl_v128)sums;
+}
+#endif
 
 static inline sl_v128 sl_f32x4_splat(float value) {
     return (sl_v128)(sl_f32x4_t){value, value, value, value}; /* 0 + value would lose -0 */

@@ -151,26 +151,30 @@ EMIT_KERNEL void emit_planes(uint8_t *b, uint8_t *g, uint8_t *r, const uint8_t *
     }
 }
 
-EMIT_KERNEL void emit_pixels(uint8_t *out, const uint8_t *row, uint32_t n, bool rgb) {
+/* Four pixels to 3 bytes each. Stores 16 bytes, of which the last 4 are rubbish. */
+static inline void emit_pixels4(uint8_t *out, const uint8_t *row, bool rgb) {
+    sl_v128 x = sl_load(row);
+    if (rgb) x = sl_i8x16_shuffle(x, x, 2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, 3, 3, 3, 3);
+    else x = sl_i8x16_shuffle(x, x, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 3, 3, 3);
+    sl_store(out, x);
+}
+
+static inline void emit_pixels_in(uint8_t *out, const uint8_t *row, uint32_t n, bool rgb) {
     uint32_t i = 0;
-    if (rgb) {
-        for (; i + 6 <= n; i += 4) { /* stores 16 bytes of which 12 stay */
-            sl_v128 x = sl_load(row + 4 * i);
-            sl_store(out + 3 * i,
-                     sl_i8x16_shuffle(x, x, 2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, 3, 3, 3, 3));
-        }
-    } else {
-        for (; i + 6 <= n; i += 4) {
-            sl_v128 x = sl_load(row + 4 * i);
-            sl_store(out + 3 * i,
-                     sl_i8x16_shuffle(x, x, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 3, 3, 3));
-        }
-    }
+    for (; i + 18 <= n; i += 16)
+        for (uint32_t j = 0; j < 16; j += 4)
+            emit_pixels4(out + 3 * (i + j), row + 4 * (i + j), rgb);
+    for (; i + 6 <= n; i += 4) emit_pixels4(out + 3 * i, row + 4 * i, rgb);
     for (; i < n; i++) {
         out[3 * i] = row[4 * i + (rgb ? 2 : 0)];
         out[3 * i + 1] = row[4 * i + 1];
         out[3 * i + 2] = row[4 * i + (rgb ? 0 : 2)];
     }
+}
+
+EMIT_KERNEL void emit_pixels(uint8_t *out, const uint8_t *row, uint32_t n, bool rgb) {
+    if (rgb) emit_pixels_in(out, row, n, true);
+    else emit_pixels_in(out, row, n, false);
 }
 
 /* ITU-R BT.601 in 15 bits, as OpenCV has it; the weights add up to 2^15. */

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ def geometry(width: int, height: int, params: Params) -> list[int]:
     return [width, height, params.width, params.height, *content, x, y]
 
 
-def axis(size: int, to: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def axis(size: int, to: int) -> tuple[Ints, Ints, Ints]:
     """Of each output element: the one before it, the one behind it, and the latter's weight."""
     before, behind, weights = [], [], []
     for i in range(to):
@@ -54,7 +55,7 @@ def axis(size: int, to: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     return np.array(before), np.array(behind), np.array(weights)
 
 
-def between(a: NDArray[np.int64], b: NDArray[np.int64], weight: NDArray[np.int64]) -> NDArray[np.int64]:
+def between(a: Ints, b: Ints, weight: Ints) -> Ints:
     """The step of both passes: the product is rounded to the bits that it began with."""
     return a + (((b - a) * weight + 0x4000) >> 15)
 

@@ -28,6 +28,7 @@ enum {
 
 enum resize_way {
     RESIZE_BILINEAR,
+    RESIZE_GATHER,  /* the same for colour, made more than 3 times narrower: most columns go unread */
     RESIZE_HALVE,   /* exactly by 2 on both axes: the mean of 4 */
     RESIZE_NEAREST, /* by odd whole numbers: every weight is 0 */
     RESIZE_COPY,    /* a nearest that takes each column */
@@ -37,7 +38,7 @@ typedef struct resize {
     uint32_t channels; /* 3: a row comes out as pixels of 4 bytes, B G R and rubbish; 1: of 1 byte */
     uint32_t from_width, from_height, to_width, to_height;
     enum resize_way way;
-    uint32_t *column; /* byte offset of the left pixel in `blended`; in the source row for nearest */
+    uint32_t *column; /* byte offset of the left pixel in `blended`; else in the source row */
     int16_t *column_weight; /* 4 a pixel where channels is 3, else 1 */
     uint32_t *row;          /* the upper source row */
     int16_t *row_weight;
@@ -59,17 +60,18 @@ static inline uint32_t resize_place(uint32_t i, uint32_t from, uint32_t to, int1
 
 static inline enum resize_way resize_choose(const resize *r) {
     uint32_t x = r->from_width / r->to_width, y = r->from_height / r->to_height;
-    if (x * r->to_width != r->from_width || y * r->to_height != r->from_height)
-        return RESIZE_BILINEAR;
-    if (x == 2 && y == 2 && r->to_width >= 16) return RESIZE_HALVE;
-    if (x % 2 == 0 || y % 2 == 0) return RESIZE_BILINEAR;
-    return x > 1 ? RESIZE_NEAREST : r->to_width >= 16 ? RESIZE_COPY : RESIZE_BILINEAR;
+    bool whole = x * r->to_width == r->from_width && y * r->to_height == r->from_height;
+    if (whole && x == 2 && y == 2 && r->to_width >= 16) return RESIZE_HALVE;
+    if (whole && x == 1 && y % 2 && r->to_width >= 16) return RESIZE_COPY;
+    if (whole && x % 2 && x > 1 && y % 2) return RESIZE_NEAREST;
+    bool narrower = (uint64_t)r->to_width * 3 < r->from_width;
+    return r->channels == 3 && narrower ? RESIZE_GATHER : RESIZE_BILINEAR;
 }
 
 /* Fill the tables for the sizes that are set. */
 static inline void resize_prepare(resize *r) {
     r->way = resize_choose(r);
-    uint32_t bytes = r->way == RESIZE_NEAREST ? r->channels : r->channels * sizeof *r->blended;
+    uint32_t bytes = r->channels * (r->way == RESIZE_BILINEAR ? sizeof *r->blended : 1);
     uint32_t copies = r->channels == 3 ? 4 : 1;
     int16_t *weight = r->column_weight;
     for (uint32_t i = 0; i < r->to_width; i++, weight += copies) {
@@ -87,18 +89,28 @@ static inline sl_v128 resize_between(sl_v128 a, sl_v128 b, sl_v128 weight) {
     return sl_i16x8_add(a, sl_i16x8_q15mulr_sat(sl_i16x8_sub(b, a), weight));
 }
 
-/* Put 16 elements between two rows. A byte above 0x80, halved, is the byte * 2^7 + 2^6. */
-static inline void resize_blend16(int16_t *out, const uint8_t *a, const uint8_t *b, sl_v128 weight) {
-    const sl_v128 half = sl_i8x16_splat(-128), upper = sl_load(a), lower = sl_load(b);
+/* Put 8 elements between two rows: those at the low or the high end of 16. A byte above 0x80, halved,
+ * is the byte * 2^7 + 2^6. */
+static inline sl_v128 resize_blend_low(sl_v128 a, sl_v128 b, sl_v128 weight) {
+    const sl_v128 half = sl_i8x16_splat(-128);
 #define RESIZE_LOW(x) \
     sl_u16x8_shr(sl_i8x16_shuffle(half, x, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), 1)
+    return resize_between(RESIZE_LOW(a), RESIZE_LOW(b), weight);
+#undef RESIZE_LOW
+}
+static inline sl_v128 resize_blend_high(sl_v128 a, sl_v128 b, sl_v128 weight) {
+    const sl_v128 half = sl_i8x16_splat(-128);
 #define RESIZE_HIGH(x) \
     sl_u16x8_shr( \
         sl_i8x16_shuffle(half, x, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), 1)
-    sl_store(out, resize_between(RESIZE_LOW(upper), RESIZE_LOW(lower), weight));
-    sl_store(out + 8, resize_between(RESIZE_HIGH(upper), RESIZE_HIGH(lower), weight));
-#undef RESIZE_LOW
+    return resize_between(RESIZE_HIGH(a), RESIZE_HIGH(b), weight);
 #undef RESIZE_HIGH
+}
+
+static inline void resize_blend16(int16_t *out, const uint8_t *a, const uint8_t *b, sl_v128 weight) {
+    sl_v128 upper = sl_load(a), lower = sl_load(b);
+    sl_store(out, resize_blend_low(upper, lower, weight));
+    sl_store(out + 8, resize_blend_high(upper, lower, weight));
 }
 
 RESIZE_KERNEL void resize_blend(int16_t *out, const uint8_t *a, const uint8_t *b, uint32_t n,
@@ -138,6 +150,32 @@ RESIZE_KERNEL void resize_across_colour(const resize *r) {
         sl_v128 c = resize_two(blended, column + 4, weight + 16);
         sl_v128 d = resize_two(blended, column + 6, weight + 24);
         sl_store(r->picked + 4 * i + 16, sl_u8x16_narrow_i16x8(c, d));
+    }
+}
+
+/* Two pixels and those behind them, from a source row: the two left ones, then the two right ones.
+ * Of 8 bytes 6 are of use; the row has 2 more where over 3 columns make one. */
+static inline sl_v128 resize_four(const uint8_t *from, const uint32_t *column) {
+    sl_v128 x = sl_load64_lane(from + column[1], sl_load64_zero(from + column[0]), 1);
+    return sl_i8x16_shuffle(x, x, 0, 1, 2, 2, 8, 9, 10, 10, 3, 4, 5, 5, 11, 12, 13, 13);
+}
+
+static inline sl_v128 resize_gather2(const uint8_t *a, const uint8_t *b, const uint32_t *column,
+                                     const int16_t *weight, sl_v128 row_weight) {
+    sl_v128 upper = resize_four(a, column), lower = resize_four(b, column);
+    sl_v128 left = resize_blend_low(upper, lower, row_weight);
+    sl_v128 right = resize_blend_high(upper, lower, row_weight);
+    return sl_u16x8_shr(resize_between(left, right, sl_load(weight)), 7);
+}
+
+RESIZE_KERNEL void resize_gather(const resize *r, const uint8_t *a, const uint8_t *b, int16_t weight) {
+    const sl_v128 weights = sl_i16x8_splat(weight);
+    const uint32_t *column = r->column;
+    const int16_t *across = r->column_weight;
+    for (uint32_t i = 0; i < r->to_width; i += 4, column += 4, across += 16) {
+        sl_v128 first = resize_gather2(a, b, column, across, weights);
+        sl_v128 second = resize_gather2(a, b, column + 2, across + 8, weights);
+        sl_store(r->picked + 4 * i, sl_u8x16_narrow_i16x8(first, second));
     }
 }
 
@@ -218,18 +256,23 @@ RESIZE_KERNEL void resize_nearest(const resize *r, const uint8_t *from) {
             __builtin_memcpy(to + 4 * (i + j), from + r->column[i + j], 4);
 }
 
-/* Three bytes a pixel to four; n is at least 16. */
+/* Four pixels of 3 bytes to 4 bytes, from the first 12 of 16 bytes or from the last. */
+static inline void resize_copy_first(uint8_t *out, const uint8_t *from) {
+    sl_v128 x = sl_load(from);
+    sl_store(out, sl_i8x16_shuffle(x, x, 0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11));
+}
+static inline void resize_copy_last(uint8_t *out, const uint8_t *from) {
+    sl_v128 x = sl_load(from);
+    sl_store(out, sl_i8x16_shuffle(x, x, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13, 14, 15, 15));
+}
+
+/* n is at least 16. */
 RESIZE_KERNEL void resize_copy_colour(uint8_t *out, const uint8_t *from, uint32_t n) {
-    uint32_t i = 0;
-    for (; i + 8 <= n; i += 4) { /* 16 bytes from pixel i on, of which 12 are of use */
-        sl_v128 x = sl_load(from + 3 * i);
-        sl_store(out + 4 * i, sl_i8x16_shuffle(x, x, 0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11));
-    }
-    for (; i < n; i += 4) { /* 16 bytes up to the end of pixel i + 3 */
-        i = i + 4 <= n ? i : n - 4;
-        sl_v128 x = sl_load(from + 3 * i - 4);
-        sl_store(out + 4 * i,
-                 sl_i8x16_shuffle(x, x, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13, 14, 15, 15));
+    for (uint32_t i = 0; i < n; i += 16) {
+        i = i + 16 <= n ? i : n - 16; /* the end, some of it again */
+        for (uint32_t j = 0; j < 12; j += 4)
+            resize_copy_first(out + 4 * (i + j), from + 3 * (i + j));
+        resize_copy_last(out + 4 * (i + 12), from + 3 * (i + 12) - 4);
     }
 }
 
@@ -249,6 +292,7 @@ static inline uint8_t *resize_row(const resize *r, const uint8_t *frame, uint32_
         if (colour) resize_halve_colour(r->picked, upper, lower, r->to_width);
         else resize_halve_grey(r->picked, upper, lower, r->to_width);
         break;
+    case RESIZE_GATHER: resize_gather(r, upper, lower, r->row_weight[y]); break;
     case RESIZE_BILINEAR:
         resize_blend(r->blended, upper, lower, r->from_width * r->channels, r->row_weight[y]);
         if (colour) resize_across_colour(r);
