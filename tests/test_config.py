@@ -31,7 +31,7 @@ HEAD = '[pipeline]\nname = "x"\n'
         (HEAD + "[[stage]]\nguest = 'a'\nname = 'q'\n[[stage]]\nguest = 'b'\nname = 'q'",
          "two stages are named 'q'"),
         (HEAD + "[[stage]]\nguest = 'a'\n[policy]\nmemory_mb = 0", "policy.memory_mb"),
-        (HEAD + "[[stage]]\nguest = 'a'\n[policy]\nwasy = true", "known are memory_mb, deadline_ms"),
+        (HEAD + "[[stage]]\nguest = 'a'\n[policy]\nwasy = true", "known are memory_mb, deadline"),
         (HEAD + "[[stage]]\nguest = 'a'\ncall = 'f'\nparams = { a = 1 }", "takes no params"),
     ],
 )  # fmt: skip

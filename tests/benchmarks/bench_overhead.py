@@ -117,7 +117,7 @@ def main() -> None:
         found[name] = measure(
             ROOT / "examples" / pipeline, ROOT / "models" / model, image, args.frames
         )
-    print("us a frame, medians   whole  guests   model    copy    host  bare session.run  model/bare")
+    print("us a frame, medians   whole  guests   model    copy    host  bare session.run  ratio")
     for name, row in found.items():
         cells = "".join(f"{row[key]:8.0f}" for key in ("whole", "guests", "model", "copy", "host"))
         print(f"{name:18} {cells}  {row['bare']:16.0f}  {row['model'] / row['bare']:10.3f}")
