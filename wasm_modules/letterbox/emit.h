@@ -202,7 +202,8 @@ EMIT_KERNEL void emit_grey(uint8_t *out, const uint8_t *row, uint32_t n) {
         sl_store(out + i, sl_u8x16_narrow_i16x8(low, high));
     }
     for (; i < n; i++, row += 4)
-        out[i] = (uint8_t)((row[0] * EMIT_BLUE + row[1] * EMIT_GREEN + row[2] * EMIT_RED + (1 << 14)) >> 15);
+        out[i] = (uint8_t)(
+            (row[0] * EMIT_BLUE + row[1] * EMIT_GREEN + row[2] * EMIT_RED + (1 << 14)) >> 15);
 }
 
 /* Grey to pixels of 4 bytes, from the end, so that the two may begin at one address. */
@@ -265,10 +266,11 @@ static inline void emit_fill(const emitter *e, void *image, uint8_t byte) {
 /* The last element of the image for a byte, as emit_fill leaves it. */
 static inline bool emit_last_is(const emitter *e, const void *image, uint8_t byte) {
     size_t last = (size_t)e->width * e->height * e->channels - 1;
-    if (e->map == EMIT_FLOAT) return ((const float *)image)[last] == emit_real(e, e->channels - 1, byte);
+    uint32_t channel = e->channels - 1;
+    if (e->map == EMIT_FLOAT) return ((const float *)image)[last] == emit_real(e, channel, byte);
     uint8_t stored = e->map == EMIT_SAME   ? byte
                      : e->map == EMIT_FLIP ? byte ^ 0x80
-                                           : e->table[e->channels - 1][byte];
+                                           : e->table[channel][byte];
     return ((const uint8_t *)image)[last] == stored;
 }
 

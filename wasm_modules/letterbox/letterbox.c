@@ -75,7 +75,6 @@ static int32_t read_frame(const sl_tensor *tensor, frame *read) {
         return sl_fail(SL_E_ARGUMENT, "frame: row_stride is less than a row");
     if (row > tensor->capacity) return sl_fail(SL_E_ARGUMENT, "frame: larger than its buffer");
     if (!read->stride) read->stride = (uint32_t)row;
-    /* Neither factor has more than 32 bits, so the sum may wrap only past 2^64 - 2^33. */
     if ((uint64_t)(read->height - 1) * read->stride + row > tensor->capacity)
         return sl_fail(SL_E_ARGUMENT, "frame: larger than its buffer");
     return SL_OK;

@@ -51,7 +51,7 @@ def axis(size: int, to: int) -> tuple[Ints, Ints, Ints]:
         whole = at.numerator // at.denominator
         before.append(whole)
         behind.append(min(whole + 1, size - 1))
-        weights.append(min(int((at - whole) * 32768 + Fraction(1, 2)), 32767))
+        weights.append(int((at - whole) * 32768 + Fraction(1, 2)))
     return np.array(before), np.array(behind), np.array(weights)
 
 

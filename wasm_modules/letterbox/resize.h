@@ -53,8 +53,7 @@ static inline uint32_t resize_place(uint32_t i, uint32_t from, uint32_t to, int1
     if (twice <= 0) return 0;
     uint64_t whole = (uint64_t)twice / (2 * to), rest = (uint64_t)twice % (2 * to);
     if (whole >= from - 1) return from - 1;
-    uint64_t rounded = (rest * 32768 + to) / (2 * to);
-    *weight = (int16_t)(rounded > INT16_MAX ? INT16_MAX : rounded);
+    *weight = (int16_t)((rest * 32768 + to) / (2 * to)); /* below 2^15 as long as `to` is */
     return (uint32_t)whole;
 }
 
