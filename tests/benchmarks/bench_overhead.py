@@ -76,7 +76,6 @@ def measure(pipeline_file: Path, model_file: Path, image: np.ndarray, frames: in
     """Medians in microseconds."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
     session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
     port = session.get_inputs()[0]
     feed = {port.name: np.zeros(port.shape, np.uint8)}
