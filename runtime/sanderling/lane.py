@@ -92,7 +92,7 @@ class Lane:
             run = (lambda: None) if stage.model is None else self._bind(index).run
             self._work.append((stage.name, copies, stage.step, run))
         self._results = [
-            (tensor.label, index, _flat(plan.address(tensor), tensor))
+            (tensor.label, index, _flat(plan.address(tensor), tensor).reshape(tensor.type.shape))
             for index, tensor in enumerate(self._last.outputs)
             if tensor is not None
         ]
@@ -163,11 +163,12 @@ class Lane:
         """The last stage's outputs by name, copied out: they outlive the next frame."""
         step = self._last.step
         found = {}
-        for name, index, flat in self._results:
-            tensor = self._last.outputs[index]
-            assert tensor is not None  # _arrange took none that is
-            shape = step.shapes[index] if step is not None else tensor.type.shape
-            found[name] = flat[: math.prod(shape)].reshape(shape).copy()
+        for name, index, whole in self._results:
+            shape = step.shapes[index] if step is not None else whole.shape
+            if shape[1:] == whole.shape[1:]:
+                found[name] = whole[: shape[0]].copy()
+            else:
+                found[name] = whole.reshape(-1)[: math.prod(shape)].reshape(shape).copy()
         return found
 
     def reset(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -154,7 +154,9 @@ def _as(
 ) -> npt.NDArray[_Scalar] | None:
     """The tensor of this name in this dtype; None when there is none."""
     value = made.get(name)
-    return None if value is None else value.astype(dtype, copy=False)
+    if value is None or value.dtype == dtype:
+        return cast("npt.NDArray[_Scalar] | None", value)
+    return value.astype(dtype)
 
 
 def open(path: str | Path, *, threads: int | None = None) -> Pipeline:
