@@ -21,9 +21,7 @@ PHOTO = ROOT / "examples" / "astronaut.png"
 COMMAND = [sys.executable, "-c", "from sanderling.cli import main; main()"]
 
 
-def run(
-    *args: object, code: int = 0, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(*args: object, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [*COMMAND, *map(str, args)],
         capture_output=True,
