@@ -16,29 +16,31 @@ class Breaker:
 
     Args:
         clock: seconds, monotonic.
+
+    Attributes:
+        failures: how many there were in a row.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._failures = 0
+        self.failures = 0
         self._pause = FIRST_PAUSE_S
         self._until = 0.0
 
     def wait(self) -> float:
         """Seconds until the next try is allowed; 0 while it is closed."""
-        if self._failures < FAILURES:
+        if self.failures < FAILURES:
             return 0.0
         return max(0.0, self._until - self._clock())
 
     def success(self) -> None:
         """A try went well: closed again."""
-        if self._failures:
-            self._failures = 0
-            self._pause = FIRST_PAUSE_S
+        self.failures = 0
+        self._pause = FIRST_PAUSE_S
 
     def failure(self) -> None:
         """A try failed."""
-        self._failures += 1
-        if self._failures >= FAILURES:
+        self.failures += 1
+        if self.failures >= FAILURES:
             self._until = self._clock() + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE_S)

@@ -30,6 +30,10 @@ _MAX_STACK = 512 << 10
 _MAX_TABLE = 1 << 16
 _CONFIG_VERSION = "1"  # part of the cache key: raise it when _engine changes
 
+# The C functions themselves: the wrappers around them cost a Python call each on every frame.
+_call_unchecked = ffi.dll.wasmtime_func_call_unchecked
+_set_epoch_deadline = ffi.dll.wasmtime_context_set_epoch_deadline
+
 _NO_WAITING = """
 (module
   (func (export "poll_oneoff") (param i32 i32 i32 i32) (result i32)
@@ -236,7 +240,7 @@ class Instance:
             tables=4,
             memories=1,
         )
-        self._functions: dict[str, ffi.wasmtime_func_t] = {}
+        self._functions: dict[str, object] = {}
         self._values = (ffi.wasmtime_val_raw_t * 2)()
         self._trap = ctypes.POINTER(ffi.wasm_trap_t)()
         self._trap_ref = ctypes.byref(self._trap)
@@ -255,7 +259,7 @@ class Instance:
             stub = wasmtime.Instance(self._store, _stub(), [])
             linker.define_instance(self._store, policy.WASI, stub)
         self._context = self._store._context()
-        self._set_deadline(ticks(SETUP_DEADLINE_MS))
+        _set_epoch_deadline(self._context, ticks(SETUP_DEADLINE_MS))
         self._ticker.enter()
         try:
             instance = linker.instantiate(self._store, self.module.code)
@@ -274,7 +278,7 @@ class Instance:
         for name in self.module.exports():
             export = exports[name]
             if isinstance(export, wasmtime.Func):
-                self._functions[name] = export._func
+                self._functions[name] = ctypes.byref(export._func)
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)  # _check_exports saw to it
         self._memory = memory
@@ -291,9 +295,6 @@ class Instance:
     def has(self, name: str) -> bool:
         """Whether the guest exports a function of this name."""
         return name in self._functions
-
-    def _set_deadline(self, count: int) -> None:
-        ffi.wasmtime_context_set_epoch_deadline(self._context, count)
 
     @property
     def base(self) -> int:
@@ -371,15 +372,13 @@ class Instance:
         raw = self._values
         for index, arg in enumerate(args):
             raw[index].i32 = arg
-        deadline = SETUP_DEADLINE_MS if setup else self._deadline
-        self._set_deadline(ticks(deadline) if setup else self._ticks)
+        count, deadline = self._ticks, self._deadline
+        if setup:
+            count, deadline = ticks(SETUP_DEADLINE_MS), SETUP_DEADLINE_MS
+        _set_epoch_deadline(self._context, count)
         self._ticker.enter()
-        error = ffi.wasmtime_func_call_unchecked(
-            self._context,
-            ctypes.byref(self._functions[name]),
-            raw,
-            max(len(args), values),
-            self._trap_ref,
+        error = _call_unchecked(
+            self._context, self._functions[name], raw, len(args) or values, self._trap_ref
         )
         self._ticker.leave()
         if self._trap:

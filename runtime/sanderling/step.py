@@ -119,7 +119,7 @@ class Step(ABC):
             )
 
     def run(self, sequence: int, captured_ns: int) -> None:
-        """Call the guest on what lies in its inputs.
+        """Call the guest on what lies in its inputs; `ready` was called before.
 
         Args:
             sequence: the frame's number.
@@ -128,7 +128,6 @@ class Step(ABC):
         Raises:
             GuestError: the frame is lost. After all but `GuestFailure` the instance was replaced.
         """
-        self.ready()
         assert self._instance is not None  # ready() saw to it
         try:
             self._call(self._instance, sequence, captured_ns)
@@ -139,7 +138,8 @@ class Step(ABC):
             self._breaker.failure()
             self._drop()
             raise
-        self._breaker.success()
+        if self._breaker.failures:
+            self._breaker.success()
 
     def reset(self) -> None:
         """Let a guest with memory forget earlier frames: a new source begins."""
