@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import os
 import platform
-import shutil
 import struct
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from time import perf_counter_ns
 from types import ModuleType
 from typing import IO, Protocol
 
-import pytest
 import wasmtime
+
+import system
 
 ROOT = Path(__file__).resolve().parent.parent
 GUESTS = ROOT / "wasm_modules"
@@ -96,13 +96,7 @@ def wasm_path(name: str) -> Path:
 
 def compiler() -> str:
     """The C compiler for this machine; skips the test where there is none."""
-    found = shutil.which("gcc")
-    if found is None:
-        hint = "this needs a C compiler: apt-get install gcc libc6-dev"
-        if os.environ.get("CI") == "true":
-            pytest.fail(hint)
-        pytest.skip(hint)
-    return found
+    return system.require("gcc", "gcc libc6-dev")
 
 
 def native_path(name: str, variant: str) -> Path:

@@ -210,7 +210,7 @@ def test_real_values_follow_scale_and_zero_point():
 
 
 def test_without_a_compiler_the_native_backend_is_skipped_except_in_ci(monkeypatch):
-    monkeypatch.setattr(guestmachine.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="apt-get install gcc"):
         guestmachine.native_path("probe", "native")
