@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
+import threading
 import time
 
+import pytest
+
 from sanderling.breaker import FAILURES, Breaker
+from sanderling.errors import SanderlingError
 from sanderling.ticker import Ticker, ticks
 
 
@@ -21,13 +24,11 @@ def wait_for(condition: object, seconds: float = 10.0) -> bool:
 
 def test_it_ticks_while_somebody_is_inside_and_sleeps_otherwise() -> None:
     seen: list[int] = []
-    tick = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(seen.append)
-    ticker = Ticker(ctypes.cast(tick, ctypes.c_void_p).value or 0, 42)
+    ticker = Ticker(lambda: seen.append(42))
     assert not ticker.running
     ticker.enter()
     ticker.enter()
     assert wait_for(lambda: len(seen) >= 3)
-    assert set(seen) == {42}
     ticker.leave()
     so_far = len(seen)
     assert wait_for(lambda: len(seen) > so_far), "one is still inside"
@@ -37,6 +38,15 @@ def test_it_ticks_while_somebody_is_inside_and_sleeps_otherwise() -> None:
     so_far = len(seen)
     time.sleep(0.1)
     assert len(seen) == so_far, "it ticked though nobody was inside"
+
+
+def test_without_a_thread_there_is_no_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(SanderlingError, match="no thread for deadlines"):
+        Ticker(lambda: None)
 
 
 def test_deadlines_in_ticks_never_come_early() -> None:

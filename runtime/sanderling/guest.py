@@ -58,9 +58,7 @@ def _engine() -> wasmtime.Engine:
 
 @functools.cache
 def _ticker() -> Ticker:
-    increment = ctypes.cast(ffi.dll.wasmtime_engine_increment_epoch, ctypes.c_void_p)
-    engine = ctypes.cast(_engine().ptr(), ctypes.c_void_p)
-    return Ticker(increment.value or 0, engine.value or 0)
+    return Ticker(_engine().increment_epoch)
 
 
 @functools.cache

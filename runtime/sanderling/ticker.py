@@ -1,37 +1,24 @@
-"""A clock for deadlines that runs only while somebody is inside a guest, and needs no Python.
+"""A clock for deadlines that runs only while somebody is inside a guest.
 
-The kernel's timer (POSIX `timer_create` with SIGEV_THREAD) calls a native function every 5 ms while
-at least one lane is inside; otherwise it is disarmed and nothing wakes. A ticker thread in Python
-would take the interpreter's lock at the moment a short guest comes back for it: on a busy board
-that cost a lane up to 5 ms a frame (docs/adr/0005-deadlines-by-a-kernel-timer.md).
+One thread waits on a kernel timer (timerfd). The timer is armed when the first lane enters a guest
+and disarmed when the last one leaves, so for guests that are done within `INTERVAL_MS` the thread
+never wakes, and an idle daemon sleeps. A thread that is woken by every call would take the
+interpreter's lock at the moment a short guest comes back for it, which on a busy board cost a lane up
+to 5 ms a frame (docs/adr/0005-deadlines-by-a-kernel-timer.md).
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import math
 import os
 import threading
+from collections.abc import Callable
 
 from sanderling.errors import SanderlingError
 
 INTERVAL_MS = 5
 _CLOCK_MONOTONIC = 1
-_SIGEV_THREAD = 2
-
-
-class _SigEvent(ctypes.Structure):
-    """`struct sigevent` of 64-bit Linux."""
-
-    _fields_ = [
-        ("value", ctypes.c_void_p),
-        ("signo", ctypes.c_int),
-        ("notify", ctypes.c_int),
-        ("function", ctypes.c_void_p),
-        ("attributes", ctypes.c_void_p),
-        ("reserved", ctypes.c_byte * 32),
-    ]
 
 
 class _TimerSpec(ctypes.Structure):
@@ -46,42 +33,47 @@ def ticks(deadline_ms: float) -> int:
 
 
 class Ticker:
-    """Calls `function(argument)` every `INTERVAL_MS` while somebody is inside.
+    """Calls `tick` every `INTERVAL_MS` while somebody is inside.
 
     Args:
-        function: the address of a native `void (*)(void *)` that is safe from any thread.
-        argument: what it is given.
+        tick: what to call, from a thread of the ticker's own.
 
     Raises:
-        SanderlingError: the system gives no timer.
+        SanderlingError: the system gives no timer or no thread. Better no guest than one that
+            nothing stops.
     """
 
-    def __init__(self, function: int, argument: int) -> None:
-        # PyDLL keeps the interpreter's lock: the calls take less time than giving it away would.
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+        # PyDLL keeps the interpreter's lock: the call takes less time than giving it away would.
         library = ctypes.PyDLL(None, use_errno=True)
-        self._settime = library.timer_settime
-        self._create = library.timer_create
-        self._event = _SigEvent(argument, 0, _SIGEV_THREAD, function, None)
+        self._settime = library.timerfd_settime
+        self._create = library.timerfd_create
         step = INTERVAL_MS * 1_000_000
         self._run = ctypes.byref(_TimerSpec(0, step, 0, step))
         self._stop = ctypes.byref(_TimerSpec())
+        self._start()
+        os.register_at_fork(after_in_child=self._start)  # a child has no threads but its own
+
+    def _start(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._timer = ctypes.c_void_p()
-        self._make()
-        os.register_at_fork(after_in_child=self._after_fork)  # a child has no timers
-        # The engine that is ticked may go before a thread that still runs at exit.
-        atexit.register(self._settime, self._timer, 0, self._stop, None)
-
-    def _make(self) -> None:
-        if self._create(_CLOCK_MONOTONIC, ctypes.byref(self._event), ctypes.byref(self._timer)):
+        self._timer = self._create(_CLOCK_MONOTONIC, os.O_CLOEXEC)
+        if self._timer < 0:
             reason = os.strerror(ctypes.get_errno())
             raise SanderlingError(f"the system gives no timer for deadlines: {reason}")
+        try:
+            threading.Thread(
+                target=self._loop, args=(self._timer,), name="sanderling-ticker", daemon=True
+            ).start()
+        except RuntimeError as exc:
+            os.close(self._timer)
+            raise SanderlingError(f"the system gives no thread for deadlines: {exc}") from exc
 
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._make()
+    def _loop(self, timer: int) -> None:
+        while True:
+            os.read(timer, 8)
+            self._tick()
 
     @property
     def running(self) -> bool:
