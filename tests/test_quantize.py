@@ -283,6 +283,29 @@ def test_weights_have_seven_bits_unless_told_otherwise(tmp_path, folder, rng) ->
         assert max(int(np.abs(item.astype(int)).max()) for item in kernels) == limit
 
 
+def test_a_residual_is_added_in_float32(tmp_path, folder, rng) -> None:
+    """onnxruntime's integer Add gives other integers on Arm than on x86."""
+    nodes = [
+        tinymodels.conv("images", "a", 0),
+        tinymodels.conv("a", "b", 1),
+        onnx.helper.make_node("Add", ["a", "b"], ["c"]),
+        tinymodels.conv("c", "map", 2),
+    ]
+    tensors = tinymodels.weights(
+        rng, w0=(4, 3, 3, 3), b0=(4,), w1=(4, 4, 3, 3), b1=(4,), w2=(4, 4, 3, 3), b2=(4,)
+    )
+    shape = (1, 4, SIDE, SIDE)
+    model = tinymodels.build(nodes, tensors, {"map": shape}, shape=(1, 3, SIDE, SIDE))
+    _, out = make(tmp_path, folder, model)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    ort.InferenceSession(out, options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    assert kinds.count("QLinearConv") == 3
+    assert "QLinearAdd" not in kinds
+
+
 def test_corrected_biases_take_the_mean_error_away(tmp_path, rng) -> None:
     model = tinymodels.plain(rng)
     picture = load.picture_input(model, Path("m"))

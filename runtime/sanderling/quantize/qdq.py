@@ -133,7 +133,24 @@ def to_qdq(
             calibration_cache_path=cache,
             extra_options={"TensorQuantOverrides": {model.graph.input[0].name: [override]}},
         )
-        return onnx.load(out)
+        made = onnx.load(out)
+    _sum(made.graph)
+    return made
+
+
+def _sum(graph: onnx.GraphProto) -> None:
+    """Call each Add between integers a Sum, which onnxruntime leaves in float32.
+
+    Its integer Add (QLinearAdd) computes otherwise on Arm than on x86: one step apart in one of
+    30,000 elements, which the layers behind make many. The sum in float32 is the same everywhere,
+    for 5% of CenterFace's time. No other operator was found to differ.
+    """
+    maker = {name: node.op_type for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type == "Add" and {maker.get(name) for name in node.input} == {
+            "DequantizeLinear"
+        }:
+            node.op_type = "Sum"
 
 
 def correct_biases(quantized: onnx.ModelProto, model: onnx.ModelProto, seen: Statistics) -> int:
