@@ -17,9 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from sanderling import manifest
 
-from sanderling import manifest  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 FLAGS = [
     "--target=wasm32-freestanding",

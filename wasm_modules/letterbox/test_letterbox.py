@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import struct
 from dataclasses import asdict, replace
 
@@ -184,7 +185,8 @@ def test_near_opencv(backend, size, image, kind):
     ours, _ = run_guest("letterbox", [frame], guest_params(params), backend=backend)
     theirs = cv2.resize(frame, image, interpolation=cv2.INTER_LINEAR)
     apart = np.abs(ours.data[0].astype(int) - theirs)
-    assert apart.max() <= 1
+    # OpenCV's own results on Arm are up to 1 from those on x86, ours are the same.
+    assert apart.max() <= (1 if platform.machine() == "x86_64" else 2)
     assert kind != "white" or apart.max() == 0
 
 
