@@ -73,3 +73,30 @@ def test_a_guest_is_compiled_once_and_again_when_the_cache_is_no_good(
     guest.Instance(module, "stage").close()
     assert compiled.read(kept.name) != b"not machine code"
     assert os.listdir(cache) == [kept.name]
+
+
+def test_the_cache_keeps_what_was_used_last(cache: Path) -> None:
+    for number in range(100):
+        compiled.write(f"{number:03}", b"code")
+        os.utime(cache / f"{number:03}", (number, number))
+    os.utime(cache / "040", (1000, 40))  # read again since
+    compiled.write("new", b"code")
+    kept = sorted(entry.name for entry in cache.iterdir())
+    assert len(kept) == 64
+    assert {"new", "040", "099"} <= set(kept)
+    assert "000" not in kept
+    assert compiled.read("new") == b"code"
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SANDERLING_CACHE", "CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert compiled.folder() is None
+    compiled.write("a", b"code")
+    assert compiled.read("a") is None
+    compiled.drop("a")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sanderling import config
+from sanderling import config, library
 from sanderling.errors import ConfigError
 
 HEAD = '[pipeline]\nname = "x"\n'
@@ -48,6 +50,58 @@ def test_a_mistake_names_file_key_and_remedy(text: str, words: str) -> None:
 def test_deeply_nested_toml_is_refused() -> None:
     with pytest.raises(ConfigError):
         config.parse(b"a = " + b"[" * 100_000, "p.toml")
+
+
+@pytest.mark.parametrize("key", ["a", "'a b'", '"a\\"b"', "a b"])
+def test_a_key_of_thousands_of_parts_is_refused_before_it_is_read(key: str) -> None:
+    deep = ".".join([key] * 200_000) + " = 1\n"
+    with pytest.raises(ConfigError, match=r"a key of more than 64 parts|not TOML"):
+        config.parse((HEAD + deep).encode(), "p.toml")
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "9" * 5000, "0x" + "f" * 5000, "1e999", "nan"])
+def test_a_number_out_of_all_bounds_is_refused(number: str) -> None:
+    for line in (f"memory_mb = {number}", f"deadline_ms = {number}"):
+        with pytest.raises(ConfigError):
+            config.parse(f"{HEAD}[[stage]]\nguest = 'a'\n[policy]\n{line}".encode(), "p.toml")
+    with pytest.raises(ConfigError):
+        config.parse(f"{HEAD}threads = {number}\n[[stage]]\nguest = 'a'".encode(), "p.toml")
+
+
+def test_a_message_holds_nothing_that_a_terminal_acts_upon() -> None:
+    text = HEAD + '[[stage]]\nguest = "a"\n"\\u001b[2J" = 1'
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text.encode(), "p.toml")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("field", ["scale", "zero_point"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e39", "2147483648", "-2147483649"])
+def test_a_scale_and_a_zero_point_are_what_they_can_be(field: str, number: str) -> None:
+    if field == "scale" and number == "2147483648":
+        pytest.skip("a scale that can be")
+    good = {"scale": "0.5", "zero_point": "3"} | {field: number}
+    line = ", ".join(f"{key} = {value}" for key, value in good.items())
+    with pytest.raises(ConfigError, match=rf"{field}|not TOML"):
+        config.parse(
+            f"{HEAD}[[stage]]\nmodel = 'm'\ntensors = {{ a = {{ {line} }} }}".encode(), "p.toml"
+        )
+
+
+def test_the_numbers_of_a_picture_are_finite() -> None:
+    for numbers in ("mean = [1, nan, 1]", "mean = [1, 1, inf]", "std = [1, 1, inf]"):
+        with pytest.raises(ConfigError):
+            config.parse(
+                f"{HEAD}[[stage]]\nmodel = 'm'\nimage = {{ {numbers} }}".encode(), "p.toml"
+            )
+
+
+@pytest.mark.parametrize("name", ["~nosuch/x.wasm", "x" * 300, "d/" + "x" * 300, "a\0b", "a\0/b"])
+@pytest.mark.parametrize("kind", ["guest", "model"])
+def test_a_name_that_no_file_can_have_is_not_found(tmp_path: Path, kind: str, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        library.find(kind, name, tmp_path, "p.toml")
+    assert str(caught.value).isprintable()
 
 
 def test_stages_without_a_name_get_that_of_their_file() -> None:

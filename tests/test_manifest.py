@@ -56,7 +56,7 @@ def test_what_is_not_a_module_is_named(data: bytes, words: str) -> None:
 def test_a_damaged_module_never_raises_anything_else(cut: int, junk: bytes) -> None:
     whole = manifest.pack(hostile.wat(), parsed(), "a")
     damaged = whole[: cut % len(whole)] + junk + whole[cut % len(whole) + len(junk) :]
-    for read in (manifest.read_manifest, wasmfile.imports):
+    for read in (manifest.read_manifest, wasmfile.outline):
         with contextlib.suppress(ModuleError):
             read(damaged, "a")
 
@@ -72,6 +72,14 @@ def test_a_damaged_module_never_raises_anything_else(cut: int, junk: bytes) -> N
         ("memory_mb = 1", "memory_mb = 0", "memory_mb"),
         ("deadline_ms = 1", "deadline_ms = 1e9", "deadline_ms"),
         ("[limits]", "[limts]", "unknown field"),
+        ("[limits]", '"a\\u001b[2J" = 1\n[limits]', "unknown field `a?[2J`"),
+        ('name = "a"', 'name = "a\\n"', "matching regex"),
+        ('[["n"]]', '[["n\\n"]]', "dimension 'n\\n'"),
+        ('[["n"]]', f'[["{"9" * 5000}+n"]]', "dimension '999"),
+        ('[["n"]]', f"[[{'9' * 5000}]]", "not a module manifest"),
+        ('[["n"]]', f"[[0x{'9' * 5000}]]", "dimension this long int"),
+        ("memory_mb = 1", f"memory_mb = {'9' * 400}", "not a module manifest"),
+        ("[limits]", f"{'a.' * 20_000}a = 1\n[limits]", "a key of more than 64 parts"),
     ],
 )
 def test_a_wrong_manifest_is_refused(old: str, new: str, words: str) -> None:
@@ -134,6 +142,61 @@ def test_a_parameter_that_does_not_fit_says_what_would(
     with pytest.raises(ConfigError) as caught:
         manifest.pack_params(parsed(PARAMS), values, "p")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("huge", [10**400, 16**5000, -(10**400)], ids=["a", "b", "c"])
+@pytest.mark.parametrize("name", ["k", "wide", "mode", "on"])
+def test_a_number_that_python_cannot_print_is_refused(name: str, huge: int) -> None:
+    wide = '[[param]]\nname = "wide"\ntype = "f32"\ndefault = 1'
+    with pytest.raises(ConfigError) as caught:
+        manifest.pack_params(parsed(PARAMS + wide), {name: huge}, "p")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits", "words"),
+    [
+        ("i32", "default = 4e9\nmax = 1e12", "max: 1e+12 is not within"),
+        ("i32", "default = 1\nmin = -1e12", "min: -1e+12 is not within"),
+        ("i32", "default = 4000000000", "default: 4000000000 is not within"),
+        ("f32", "default = 1e200\nmax = 1e300", "max: 1e+300 is not within"),
+        ("f32", "default = 1e200", "default: 1e+200 is not within"),
+        ("f32", "default = 1\nmax = nan", "max: nan is not within"),
+        ("f32", "default = 1\nmax = inf", "max: inf is not within"),
+        ("f32[2]", "default = [1, 1]\nmin = 3\nmax = 2", "min 3 is greater than max 2"),
+    ],
+)
+def test_a_range_is_one_that_the_type_holds(kind: str, limits: str, words: str) -> None:
+    with pytest.raises(ModuleError) as caught:
+        parsed(f'[[param]]\nname = "m"\ntype = "{kind}"\n{limits}')
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_ends_of_a_type_are_packed(sign: int) -> None:
+    ends = {
+        "i32": 2**31 - 1 if sign > 0 else -(2**31),
+        "f32": sign * struct.unpack("<f", b"\xff\xff\x7f\x7f")[0],
+    }
+    for kind, end in ends.items():
+        read = parsed(f'[[param]]\nname = "m"\ntype = "{kind}"\ndefault = 0')
+        packed = manifest.pack_params(read, {"m": end}, "p")
+        assert struct.unpack("<i" if kind == "i32" else "<f", packed) == (end,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "most"),
+    [
+        ("input", 'dtypes = ["u8"]\nshapes = [["n"]]', manifest.MAX_TENSORS - 1),
+        ("output", 'dtypes = ["u8"]\nshapes = [["n"]]', manifest.MAX_TENSORS - 1),
+        ("param", 'type = "i32"\ndefault = 0', manifest.MAX_PARAMS),
+    ],
+)
+def test_a_manifest_has_no_more_parts_than_are_possible(kind: str, fields: str, most: int) -> None:
+    parts = [f'[[{kind}]]\nname = "p{number}"\n{fields}\n' for number in range(most + 1)]
+    parsed("".join(parts[:most]))
+    with pytest.raises(ModuleError, match="are possible"):
+        parsed("".join(parts))
 
 
 def test_a_default_out_of_range_is_the_guests_mistake() -> None:

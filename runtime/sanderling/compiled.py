@@ -15,10 +15,12 @@ import tempfile
 from pathlib import Path
 
 _DIGEST = 32
+_KEPT = 64
+"""Files that the cache holds at most; there is a new one for each guest, wasmtime and CPU."""
 
 
-def folder() -> Path:
-    """Where compiled guests are kept.
+def folder() -> Path | None:
+    """Where compiled guests are kept, or None when this user has no place for them.
 
     Under `$SANDERLING_CACHE`, `$CACHE_DIRECTORY` (systemd) or the user's cache folder.
     """
@@ -26,7 +28,10 @@ def folder() -> Path:
         if named := os.environ.get(variable):
             return Path(named) / "compiled"
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "sanderling" / "compiled"
+    try:
+        return Path(base).expanduser() / "sanderling" / "compiled"
+    except RuntimeError:  # no $HOME, and the system does not know this user
+        return None
 
 
 def cpu_features() -> str:
@@ -48,7 +53,10 @@ def key(*parts: str) -> str:
 
 def read(name: str) -> bytes | None:
     """The code kept under this name, or None when there is none that can be trusted."""
-    path = folder() / name
+    target = folder()
+    if target is None:
+        return None
+    path = target / name
     try:
         parent = path.parent.stat()
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -69,8 +77,10 @@ def read(name: str) -> bytes | None:
 
 def write(name: str, code: bytes) -> None:
     """Keep code under this name. A cache that cannot be written is no error, only slower."""
+    target = folder()
+    if target is None:
+        return
     with contextlib.suppress(OSError):
-        target = folder()
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=target)  # made with mode 0600
         try:
@@ -81,9 +91,24 @@ def write(name: str, code: bytes) -> None:
         except OSError:
             os.unlink(temporary)
             raise
+        _prune(target)
+
+
+def _prune(target: Path) -> None:
+    """Keep the files that were used last. Another process may do the same at this moment."""
+    used: list[tuple[int, Path]] = []
+    for path in target.iterdir():
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            used.append((max(status.st_atime_ns, status.st_mtime_ns), path))
+    for _, path in sorted(used, reverse=True)[_KEPT:]:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def drop(name: str) -> None:
     """Forget what is kept under this name."""
-    with contextlib.suppress(OSError):
-        (folder() / name).unlink()
+    target = folder()
+    if target is not None:
+        with contextlib.suppress(OSError):
+            (target / name).unlink()

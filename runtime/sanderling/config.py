@@ -11,11 +11,14 @@ import msgspec
 from sanderling.errors import ConfigError
 from sanderling.metadata import ImageInput, Quantization
 from sanderling.policy import Policy
+from sanderling.text import MAX_KEY_PARTS, has_deep_key, printable
 
 MAX_STAGES = 32
 _MAX_BYTES = 1 << 20
 
-StageName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._#-]+$")]
+StageName = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._#-]+\Z")
+]
 
 
 class PipelineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -102,12 +105,14 @@ def parse(data: bytes, where: str) -> PipelineFile:
     Raises:
         ConfigError: names the file, the key, what was found and what would be accepted.
     """
+    if has_deep_key(data):
+        raise ConfigError(f"{where}: a key of more than {MAX_KEY_PARTS} parts")
     try:
         file = msgspec.toml.decode(data, type=PipelineFile)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {_explain(str(exc))}") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ConfigError(f"{where}: not TOML: {exc}") from exc
+        raise ConfigError(f"{where}: {printable(_explain(str(exc)))}") from exc
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
+        raise ConfigError(f"{where}: not TOML: {printable(exc)}") from exc
     if not 0 < len(file.stages) <= MAX_STAGES:
         raise ConfigError(
             f"{where}: {len(file.stages)} tables [[stage]]; a pipeline has 1 to {MAX_STAGES}"

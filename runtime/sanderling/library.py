@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from sanderling.errors import ConfigError
+from sanderling.text import printable
 
 _SUFFIX = {"guest": ".wasm", "model": ".onnx"}
 
@@ -36,20 +37,26 @@ def find(kind: str, name: str, near: Path, where: str) -> Path:
         ConfigError: there is none; says where was looked and what is installed.
     """
     suffix = _SUFFIX[kind]
-    given = Path(name).expanduser()
     if "/" in name or name.endswith(suffix):
-        path = near / given
-        if path.is_file():
+        path = near / name
+        if _is_file(path):
             return path
-        raise ConfigError(f"{where}: {kind} {name!r}: there is no file {path}")
+        raise ConfigError(f"{where}: {kind} {name!r}: there is no file {printable(path)}")
     for folder in (near, *folders(kind)):
         path = folder / f"{name}{suffix}"
-        if path.is_file():
+        if _is_file(path):
             return path
     installed = sorted(
         {path.stem for folder in folders(kind) for path in folder.glob(f"*{suffix}")}
     )
     raise ConfigError(
         f"{where}: {kind} {name!r}: not beside the pipeline file, and not installed; installed are"
-        f" {', '.join(installed) or 'none'}"
+        f" {printable(', '.join(installed)) or 'none'}"
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False

@@ -16,15 +16,21 @@ import msgspec
 from sanderling import wasmfile
 from sanderling.errors import ConfigError, ModuleError
 from sanderling.tensor import DType, shape_text
+from sanderling.text import MAX_KEY_PARTS, has_deep_key, printable
 
 SECTION = "sanderling.manifest"
-_DIM = re.compile(r"^(?:(\d+)\+)?([A-Za-z_][A-Za-z0-9_]*)$")
+MAX_TENSORS = 32
+"""The most inputs, and the most outputs, that a manifest may have."""
+MAX_PARAMS = 64
+_DIM = re.compile(r"(?:([0-9]{1,9})\+)?([A-Za-z_][A-Za-z0-9_]{0,63})\Z")
+_I32 = (-(2**31), 2**31 - 1)
+_F32_MAX = (2 - 2**-23) * 2.0**127
 
 Dim = int | str
 """A dimension in a pattern: a number, a name (`"W"`), a number and a name (`"4+C"`), or `"..."`,
 which stands for any number of leading dimensions."""
 ParamValue = int | float | bool | str | list[int | float]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,7 +72,7 @@ class Param(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """
 
     name: Name
-    type: Annotated[str, msgspec.Meta(pattern=r"^(bool|enum|(i32|f32)(\[[1-9][0-9]?\])?)$")]
+    type: Annotated[str, msgspec.Meta(pattern=r"^(bool|enum|(i32|f32)(\[[1-9][0-9]?\])?)\Z")]
     default: ParamValue
     min: float | None = None
     max: float | None = None
@@ -121,10 +127,12 @@ def parse_toml(text: str, where: str) -> Manifest:
     Raises:
         ModuleError: it is not TOML, or not a manifest.
     """
+    if has_deep_key(text.encode(errors="replace")):
+        raise ModuleError(f"{where}: a key of more than {MAX_KEY_PARTS} parts")
     try:
         manifest = msgspec.toml.decode(text, type=Manifest)
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise ModuleError(f"{where}: not a module manifest: {exc}") from exc
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
+        raise ModuleError(f"{where}: not a module manifest: {printable(exc)}") from exc
     _check(manifest, where)
     return manifest
 
@@ -137,8 +145,10 @@ def parse_json(data: bytes, where: str) -> Manifest:
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-        raise ModuleError(f"{where}: the section {SECTION} is not a manifest: {exc}") from exc
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
+        raise ModuleError(
+            f"{where}: the section {SECTION} is not a manifest: {printable(exc)}"
+        ) from exc
     _check(manifest, where)
     return manifest
 
@@ -148,11 +158,17 @@ def _check(manifest: Manifest, where: str) -> None:
     for kind, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
         if not specs:
             raise ModuleError(f"{where}: the manifest has no {kind}; it needs at least one")
+        if len(specs) > MAX_TENSORS:
+            raise ModuleError(f"{where}: {len(specs)} {kind}s; at most {MAX_TENSORS} are possible")
         names = [spec.name for spec in specs]
         if len(set(names)) != len(names):
             raise ModuleError(f"{where}: two {kind}s have one name: {', '.join(names)}")
         for spec in specs:
             _check_tensor(spec, f"{where}: {kind} {spec.name}")
+    if len(manifest.params) > MAX_PARAMS:
+        raise ModuleError(
+            f"{where}: {len(manifest.params)} parameters; at most {MAX_PARAMS} are possible"
+        )
     names = [param.name for param in manifest.params]
     if len(set(names)) != len(names):
         raise ModuleError(f"{where}: two parameters have one name: {', '.join(names)}")
@@ -160,9 +176,23 @@ def _check(manifest: Manifest, where: str) -> None:
         if param.type == "enum" and not param.choices:
             raise ModuleError(f"{where}: parameter {param.name} is an enum without choices")
         try:
+            _check_range(param)
             param_scalars(param, param.default, "default")
         except ConfigError as exc:
             raise ModuleError(f"{where}: parameter {param.name}: {exc}") from exc
+
+
+def _check_range(param: Param) -> None:
+    low, high = _type_range(param)
+    for name, bound in (("min", param.min), ("max", param.max)):
+        if bound is not None and not low <= bound <= high:
+            raise ConfigError(f"{name}: {bound:g} is not within {low:g} to {high:g}")
+    if param.min is not None and param.max is not None and param.min > param.max:
+        raise ConfigError(f"min {param.min:g} is greater than max {param.max:g}")
+
+
+def _type_range(param: Param) -> tuple[float, float]:
+    return _I32 if not param.type.startswith("f32") else (-_F32_MAX, _F32_MAX)
 
 
 def _check_tensor(spec: TensorSpec, where: str) -> None:
@@ -177,13 +207,13 @@ def _check_tensor(spec: TensorSpec, where: str) -> None:
             raise ModuleError(f"{where}: {len(shape)} dimensions; at most 8 are possible")
         for index, dim in enumerate(shape):
             good = (
-                dim > 0
+                0 < dim < 2**31
                 if isinstance(dim, int)
                 else bool(_DIM.match(dim)) or (dim == "..." and index == 0)
             )
             if not good:
                 raise ModuleError(
-                    f'{where}: dimension {dim!r}; write a number, a name, "4+C", or "..." first'
+                    f'{where}: dimension {_shown(dim)}; write a number, a name, "4+C", or "..." first'
                 )
 
 
@@ -243,34 +273,45 @@ def param_scalars(param: Param, value: object, where: str) -> list[int | float]:
     if param.type == "enum":
         if not isinstance(value, str) or value not in param.choices:
             raise ConfigError(
-                f"{where}: {value!r} is not one of {', '.join(map(repr, param.choices))}"
+                f"{where}: {_shown(value)} is not one of {', '.join(map(repr, param.choices))}"
             )
         return [param.choices.index(value)]
     if param.type == "bool":
         if not isinstance(value, bool):
-            raise ConfigError(f"{where}: {value!r} is not true or false")
+            raise ConfigError(f"{where}: {_shown(value)} is not true or false")
         return [int(value)]
     values = value if isinstance(value, list | tuple) else [value]
     if isinstance(value, list | tuple) != param.type.endswith("]") or len(values) != param.length:
         wanted = f"a list of {param.length} numbers" if param.type.endswith("]") else "a number"
-        raise ConfigError(f"{where}: {value!r} is not {wanted}")
+        raise ConfigError(f"{where}: {_shown(value)} is not {wanted}")
     return [_scalar(param, item, where) for item in values]
 
 
 def _scalar(param: Param, value: object, where: str) -> int | float:
     integral = param.type.startswith("i32")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{where}: {value!r} is not a number")
-    if not math.isfinite(value) or (integral and not float(value).is_integer()):
+        raise ConfigError(f"{where}: {_shown(value)} is not a number")
+    # A float only: an int can be too large to become one.
+    if isinstance(value, float) and not (value.is_integer() if integral else math.isfinite(value)):
         raise ConfigError(
             f"{where}: {value!r} is not {'a whole' if integral else 'a finite'} number"
         )
-    low = param.min if param.min is not None else (-(2**31) if integral else -3.4e38)
-    high = param.max if param.max is not None else (2**31 - 1 if integral else 3.4e38)
+    low, high = _type_range(param)
+    low = low if param.min is None else max(low, param.min)
+    high = high if param.max is None else min(high, param.max)
     if not low <= value <= high:
-        unit = f" {param.unit}" if param.unit else ""
-        raise ConfigError(f"{where}: {value} is not within {low:g} to {high:g}{unit}")
+        unit = f" {printable(param.unit)}" if param.unit else ""
+        raise ConfigError(f"{where}: {_shown(value)} is not within {low:g} to {high:g}{unit}")
     return int(value) if integral else float(value)
+
+
+def _shown(value: object) -> str:
+    """The value in a message: one line that is not too long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python prints no int of more than 4,300 digits
+        return f"this long {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def pack_params(manifest: Manifest, values: dict[str, object], where: str) -> bytes:

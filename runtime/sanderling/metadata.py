@@ -11,11 +11,14 @@ from typing import Annotated, Literal
 import msgspec
 
 from sanderling.errors import ModelError
+from sanderling.text import printable
 
 KEY = "sanderling.model"
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Triple = tuple[float, float, float]
+# Bounds also keep out what is not finite: no comparison with it holds.
+Positive = Annotated[float, msgspec.Meta(gt=0, le=3.4e38)]
+Finite = Annotated[float, msgspec.Meta(ge=-3.4e38, le=3.4e38)]
+Triple = tuple[Finite, Finite, Finite]
 
 
 class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,7 +45,7 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """`real = scale * (stored - zero_point)` for one input or output."""
 
     scale: Positive
-    zero_point: int
+    zero_point: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
 
 class ModelMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,8 +89,8 @@ def parse(text: str, where: str) -> ModelMetadata:
         return ModelMetadata()
     try:
         return msgspec.json.decode(text, type=ModelMetadata)
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise ModelError(f"{where}: the metadata {KEY} is malformed: {exc}") from exc
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
+        raise ModelError(f"{where}: the metadata {KEY} is malformed: {printable(exc)}") from exc
 
 
 def dump(metadata: ModelMetadata) -> str:

@@ -1,6 +1,22 @@
-"""Foreign text on its way to a person."""
+"""Foreign text: on its way in, and on its way to a person."""
 
 from __future__ import annotations
+
+import re
+
+MAX_KEY_PARTS = 64
+_DEEP_KEY = re.compile(
+    rb"""(?<![\w-])(?:(?:[\w-]+|"(?:\\.|[^"\\\n]){0,100}"|'[^'\n]*')[ \t]*\.[ \t]*){%d}"""
+    % MAX_KEY_PARTS
+)
+
+
+def has_deep_key(toml: bytes) -> bool:
+    """Whether a dotted key has more than `MAX_KEY_PARTS` parts.
+
+    Ask before the TOML reader is asked: its time goes with the square of their number.
+    """
+    return _DEEP_KEY.search(toml) is not None
 
 
 def printable(text: object) -> str:
