@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from sanderling import abi, compiled, policy
+from sanderling import abi, compiled, policy, wasmfile
 from sanderling.errors import GuestDeadline, GuestError, GuestTrap, GuestViolation, ModuleError
 from sanderling.manifest import Limits, Manifest, read_manifest
 from sanderling.policy import Policy
@@ -25,10 +26,10 @@ from sanderling.ticker import INTERVAL_MS, Ticker, ticks
 
 SETUP_DEADLINE_MS = 5000
 """Start-up and sl_setup happen once and may take longer than a frame."""
-MAX_FILE_BYTES = 64 << 20
-_MAX_STACK = 512 << 10
+MAX_FILE_BYTES = 16 << 20
+_MAX_STACK = 256 << 10
 _MAX_TABLE = 1 << 16
-_CONFIG_VERSION = "1"  # part of the cache key: raise it when _engine changes
+_CONFIG_VERSION = "2"  # part of the cache key: raise it when _engine changes
 
 # The C functions themselves: the wrappers around them cost a Python call each on every frame.
 _call_unchecked = ffi.dll.wasmtime_func_call_unchecked
@@ -43,7 +44,11 @@ _NO_WAITING = """
 
 @functools.cache
 def _engine() -> wasmtime.Engine:
-    """The one engine. Features that make results differ between machines are off."""
+    """The one engine. Off: what a guest has no use for, and what differs between machines.
+
+    Garbage collection, typed references and exceptions are off for another reason too: the C API
+    aborts the process when it meets their types in an export.
+    """
     config = wasmtime.Config()
     config.epoch_interruption = True
     config.max_wasm_stack = _MAX_STACK
@@ -52,6 +57,9 @@ def _engine() -> wasmtime.Engine:
     config.wasm_threads = False
     config.wasm_memory64 = False
     config.wasm_multi_memory = False
+    config.wasm_gc = False
+    config.wasm_function_references = False
+    config.wasm_exceptions = False
     config.cranelift_opt_level = "speed"
     return wasmtime.Engine(config)
 
@@ -76,6 +84,7 @@ class Module:
         limits: its memory and deadline.
         digest: SHA-256 of the file, in hexadecimal.
         wasi: whether it imports the WASI calls of a language runtime.
+        function: the bare export to call; empty for a guest that speaks the ABI.
         code: the compiled module.
     """
 
@@ -84,6 +93,7 @@ class Module:
     limits: Limits
     digest: str
     wasi: bool
+    function: str
     code: wasmtime.Module
 
     def exports(self) -> dict[str, str]:
@@ -141,19 +151,21 @@ def load(path: Path, rules: Policy, *, function: str = "") -> Module:
     wasm = read_file(path)
     where = str(path)
     digest = hashlib.sha256(wasm).hexdigest()
+    outline = wasmfile.outline(wasm, where)
     manifest = None if function else read_manifest(wasm, where)
     limits = (
         manifest.limits
         if manifest
         else Limits(memory_mb=rules.memory_mb, deadline_ms=min(1000, rules.deadline_ms))
     )
-    policy.admit(rules, wasm, limits, digest, where)
+    policy.admit(rules, outline, limits, digest, where)
     module = Module(
         path=where,
         manifest=manifest,
         limits=limits,
         digest=digest,
-        wasi=policy.uses_wasi(wasm, where),
+        wasi=bool(outline.imports),
+        function=function,
         code=_compile(wasm, digest, where),
     )
     _check_exports(module, function)
@@ -178,14 +190,10 @@ def _compile(wasm: bytes, digest: str, where: str) -> wasmtime.Module:
 
 def _check_exports(module: Module, function: str) -> None:
     have = module.exports()
-    if function:
-        wanted = {"memory": "memory", function: "(i32, i32) -> (i32)"}
-    else:
-        wanted = {
-            name: kind
-            for name, kind in _EXPECTED.items()
-            if name in abi.REQUIRED_EXPORTS or name in have
-        }
+    required = ("memory", function) if function else abi.REQUIRED_EXPORTS
+    # All that the host may ever call is checked: the call itself checks nothing.
+    expected = _EXPECTED | ({function: "(i32, i32) -> (i32)"} if function else {})
+    wanted = {name: kind for name, kind in expected.items() if name in required or name in have}
     missing = [name for name in wanted if name not in have]
     if missing:
         raise ModuleError(
@@ -225,10 +233,10 @@ class Instance:
     def __init__(self, module: Module, stage: str) -> None:
         self.module = module
         self.stage = stage
-        self.frozen = False
         self._limit = int(module.limits.memory_mb * (1 << 20))
         self._deadline = module.limits.deadline_ms
         self._ticks = ticks(self._deadline)
+        self._setup_until = time.monotonic() + SETUP_DEADLINE_MS / 1000
         self._ticker = _ticker()
         self._store = wasmtime.Store(_engine())
         self._store.set_limits(
@@ -273,8 +281,8 @@ class Instance:
             self._ticker.leave()
             linker.close()
         exports = instance.exports(self._store)
-        for name in self.module.exports():
-            export = exports[name]
+        for name in (*_EXPECTED, self.module.function):
+            export = exports.get(name)
             if isinstance(export, wasmtime.Func):
                 self._functions[name] = ctypes.byref(export._func)
         memory = exports["memory"]
@@ -352,7 +360,6 @@ class Instance:
             tables=4,
             memories=1,
         )
-        self.frozen = True
 
     def call(self, name: str, *args: int, setup: bool = False, values: int = 1) -> int:
         """Call an export that takes and returns i32.
@@ -360,7 +367,7 @@ class Instance:
         Args:
             name: the export.
             args: what it is given.
-            setup: whether the long deadline of set-up holds.
+            setup: whether the call is part of the set-up, which has one long deadline in all.
             values: how many slots its arguments and results take.
 
         Raises:
@@ -372,13 +379,16 @@ class Instance:
             raw[index].i32 = arg
         count, deadline = self._ticks, self._deadline
         if setup:
-            count, deadline = ticks(SETUP_DEADLINE_MS), SETUP_DEADLINE_MS
+            left = 1000 * (self._setup_until - time.monotonic())
+            count, deadline = ticks(max(left, 0.0)), SETUP_DEADLINE_MS
         _set_epoch_deadline(self._context, count)
         self._ticker.enter()
-        error = _call_unchecked(
-            self._context, self._functions[name], raw, len(args) or values, self._trap_ref
-        )
-        self._ticker.leave()
+        try:
+            error = _call_unchecked(
+                self._context, self._functions[name], raw, len(args) or values, self._trap_ref
+            )
+        finally:
+            self._ticker.leave()
         if self._trap:
             trap = wasmtime.Trap._from_ptr(self._trap)
             self._trap = ctypes.POINTER(ffi.wasm_trap_t)()
@@ -405,13 +415,14 @@ class Instance:
         )
 
     def error_text(self) -> str:
-        """What the guest says of its last error; empty when it says nothing. Never raises."""
+        """What the guest says of its last error; empty when it says nothing.
+
+        Raises:
+            GuestError: it trapped or hung even here; the instance is done for.
+        """
         if not self.has("sl_error"):
             return ""
-        try:
-            address = self.call("sl_error") & 0xFFFFFFFF
-        except GuestError:
-            return ""
+        address = self.call("sl_error") & 0xFFFFFFFF
         if not 0 < address < self.size:
             return ""
         text = ctypes.string_at(self.base + address, min(256, self.size - address))
@@ -419,6 +430,16 @@ class Instance:
             char if char.isprintable() else "?"
             for char in text.partition(b"\0")[0].decode("utf-8", "replace")
         )
+
+    def reset(self) -> None:
+        """Let the guest forget earlier frames, where it can.
+
+        Raises:
+            GuestError: it trapped or hung.
+        """
+        if self.has("sl_reset"):
+            self._setup_until = time.monotonic() + SETUP_DEADLINE_MS / 1000
+            self.call("sl_reset", setup=True)
 
     def close(self) -> None:
         """Give the memory back now: left to the collector, address space runs out first."""

@@ -10,10 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from sanderling.errors import ModelRunError
 from sanderling.frame import Image
 from sanderling.model import Binding
 from sanderling.plan import Plan, Tensor
 from sanderling.step import Step
+from sanderling.tensor import shape_text
 from sanderling.wiring import FRAME
 
 Array = npt.NDArray[np.generic]
@@ -30,10 +32,27 @@ def _flat(address: int, tensor: Tensor) -> Array:
     return memory.view(tensor.type.dtype.numpy)
 
 
-class _HandOver:
-    """A copy from one sandbox to the next: the rows that are there, not the whole buffer."""
+def _nothing() -> None:
+    """What a stage without a model runs."""
 
-    def __init__(self, plan: Plan, tensor: Tensor, reader: tuple[int, int]) -> None:
+
+class _HandOver:
+    """A copy from one sandbox to the next: the rows that are there, not the whole buffer.
+
+    Args:
+        plan: the plan.
+        tensor: what is copied.
+        reader: the stage and input that it goes to.
+        shape: the shape it has on this frame.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tensor: Tensor,
+        reader: tuple[int, int],
+        shape: Callable[[], tuple[int, ...]],
+    ) -> None:
         target = plan.stages[reader[0]].step
         assert target is not None
         self._target: Step = target
@@ -41,15 +60,12 @@ class _HandOver:
         self._to = target.input_address(self._index)
         self._from = plan.address(tensor)
         self._itemsize = tensor.type.dtype.itemsize
-        self._fixed = tensor.type.shape
-        stage = tensor.origin.stage
-        self._source = plan.stages[stage].step if stage != FRAME else None
-        self._port = tensor.origin.port
+        self._shape = shape
         self._last: tuple[int, ...] | None = None
         self._size = 0
 
     def __call__(self) -> None:
-        shape = self._source.shapes[self._port] if self._source is not None else self._fixed
+        shape = self._shape()
         if shape != self._last:
             size = self._itemsize
             for dim in shape:
@@ -74,6 +90,7 @@ class Lane:
         self._generations: list[int] = []
         self._shape: tuple[int, ...] = ()
         self._frame: Array = np.empty(0, np.uint8)
+        self._frame_copies: list[_HandOver] = []
         self._results: list[tuple[str, int, Array]] = []
         self._work: list[tuple[str, list[_HandOver], Step | None, Callable[[], None]]] = []
         self._arrange()
@@ -84,13 +101,18 @@ class Lane:
         self._work = []
         for index, stage in enumerate(plan.stages):
             copies = [
-                _HandOver(plan, tensor, reader)
-                for tensor in plan.tensors
+                _HandOver(plan, tensor, reader, self._shape_of(tensor))
+                for tensor in plan.tensors[1:]
                 for reader in plan.copied_to(tensor)
                 if reader[0] == index
             ]
-            run = (lambda: None) if stage.model is None else self._bind(index).run
+            run = _nothing if stage.model is None else self._model(index)
             self._work.append((stage.name, copies, stage.step, run))
+        frame = plan.tensors[0]
+        self._frame_copies = [
+            _HandOver(plan, frame, reader, self._shape_of(frame))
+            for reader in plan.copied_to(frame)
+        ]
         self._results = [
             (tensor.label, index, _flat(plan.address(tensor), tensor).reshape(tensor.type.shape))
             for index, tensor in enumerate(self._last.outputs)
@@ -98,6 +120,38 @@ class Lane:
         ]
         self._generations = [step.generation for step in self._steps]
         self._shape = ()
+
+    def _shape_of(self, tensor: Tensor) -> Callable[[], tuple[int, ...]]:
+        """What tells a tensor's shape on this frame."""
+        stage, port = tensor.origin.stage, tensor.origin.port
+        if stage == FRAME:
+            return lambda: self._shape
+        step = self.plan.stages[stage].step
+        if step is not None:
+            return lambda: step.shapes[port]
+        return lambda: tensor.type.shape
+
+    def _model(self, index: int) -> Callable[[], None]:
+        """Run the model, unless a guest made less than what it is bound to."""
+        stage = self.plan.stages[index]
+        run = self._bind(index).run
+        checks = [
+            (tensor, self._shape_of(tensor))
+            for tensor in stage.inputs
+            if tensor is not None and tensor.origin.stage != FRAME
+        ]
+
+        def checked() -> None:
+            for tensor, shape in checks:
+                if shape() != tensor.type.shape:
+                    raise ModelRunError(
+                        stage.name,
+                        f"it takes {tensor.name} as {shape_text(tensor.type.shape)}, on this frame"
+                        f" it is {shape_text(shape())}",
+                    )
+            run()
+
+        return checked
 
     def _bind(self, index: int) -> Binding:
         stage = self.plan.stages[index]
@@ -113,15 +167,18 @@ class Lane:
         frame = self.plan.tensors[0]
         size = shape[0] * shape[1] * shape[2]
         self._frame = _flat(self.plan.address(frame), frame)[:size].reshape(shape)
-        for stage, index in frame.readers:
+        if isinstance(frame.home, tuple):
+            _, stage, index = frame.home
             reader = self.plan.stages[stage].step
-            if reader is not None:
-                reader.set_input_shape(index, shape)
+            assert reader is not None  # a frame's home is with one who reads it
+            reader.set_input_shape(index, shape)
         self._shape = shape
 
     def fits(self, image: Image) -> bool:
         """Whether the plan has room for this picture."""
         most = self.plan.frame.shape
+        if self.plan.exact:
+            return image.shape == most
         return bool(image.shape[0] <= most[0] and image.shape[1] <= most[1])
 
     def run(self, image: Image, sequence: int, captured_ns: int) -> dict[str, int]:
@@ -147,6 +204,8 @@ class Lane:
         timings: dict[str, int] = {}
         began = time.perf_counter_ns()
         np.copyto(self._frame, image)
+        for copy in self._frame_copies:
+            copy()
         for name, copies, step, run in self._work:
             for copy in copies:
                 copy()
@@ -165,7 +224,9 @@ class Lane:
         found = {}
         for name, index, whole in self._results:
             shape = step.shapes[index] if step is not None else whole.shape
-            if shape[1:] == whole.shape[1:]:
+            if shape == whole.shape:
+                found[name] = whole.copy()
+            elif shape[1:] == whole.shape[1:]:
                 found[name] = whole[: shape[0]].copy()
             else:
                 found[name] = whole.reshape(-1)[: math.prod(shape)].reshape(shape).copy()

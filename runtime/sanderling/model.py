@@ -98,10 +98,14 @@ class Model:
         self.path = path
         self._session = session
         self._options = options
-        props = session.get_modelmeta().custom_metadata_map
+        try:
+            props = session.get_modelmeta().custom_metadata_map
+            inputs, outputs = session.get_inputs(), session.get_outputs()
+        except ERRORS as exc:  # a name that is not text
+            raise ModelError(f"{path}: the model is damaged: {_words(exc)}") from exc
         self.metadata: ModelMetadata = metadata.parse(props.get(metadata.KEY, ""), path)
-        self.inputs = tuple(self._port(arg) for arg in session.get_inputs())
-        self.outputs = tuple(self._port(arg) for arg in session.get_outputs())
+        self.inputs = tuple(self._port(arg) for arg in inputs)
+        self.outputs = tuple(self._port(arg) for arg in outputs)
 
     def _port(self, arg: ort.NodeArg) -> Port:
         dtype = _DTYPES.get(arg.type)
@@ -156,18 +160,30 @@ class Model:
         return model
 
     def _measured(self) -> tuple[Port, ...]:
-        """The outputs' shapes as one run on zeros shows them."""
-        feed = {port.name: np.zeros(port.typed().shape, port.dtype.numpy) for port in self.inputs}
+        """The outputs' shapes as two runs show them, on zeros and on ones."""
+        zeros, ones = self._shapes(0), self._shapes(1)
+        for port, zero, one in zip(self.outputs, zeros, ones, strict=True):
+            if zero != one:
+                raise ModelError(
+                    f"{self.path}: its output {port.name} changes its shape with the data"
+                    f" ({shape_text(zero)}, {shape_text(one)}); cut the model before that"
+                )
+        return tuple(
+            replace(port, shape=shape) for port, shape in zip(self.outputs, zeros, strict=True)
+        )
+
+    def _shapes(self, fill: int) -> list[tuple[int, ...]]:
+        """The outputs' shapes when every input element is `fill`."""
+        feed = {
+            port.name: np.full(port.typed().shape, fill, port.dtype.numpy) for port in self.inputs
+        }
         try:
             made = self._session.run(None, feed)
         except ERRORS as exc:
             raise ModelError(
                 f"{self.path}: it cannot run with these shapes: {_words(exc)}"
             ) from exc
-        return tuple(
-            replace(port, shape=tuple(value.shape))
-            for port, value in zip(self.outputs, made, strict=True)
-        )
+        return [tuple(value.shape) for value in made]
 
     def bind(
         self,
@@ -264,7 +280,12 @@ def load(path: Path, *, threads: int = 0, free: Mapping[str, int] | None = None)
     for name, size in (free or {}).items():
         options.add_free_dimension_override_by_name(name, size)
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # it would print, and try the same once more
+        )
     except (state.InvalidProtobuf, state.NoModel) as exc:
         raise ModelError(f"{path}: not an ONNX model, or cut off") from exc
     except ERRORS as exc:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sanderling import plan as planning
 from sanderling import stages
 from sanderling.detections import Classes, Detections, Result
+from sanderling.errors import ConfigError, GuestViolation
 from sanderling.frame import Frame, Image, check_image
 from sanderling.lane import Lane
 from sanderling.plan import Plan
@@ -35,6 +36,7 @@ class Pipeline:
         self._labels = loaded.labels()
         self._lane: Lane | None = None
         self._sequence = 0
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -58,7 +60,9 @@ class Pipeline:
             ConfigError: a parameter is out of range.
             ModuleError, ModelError: a guest or a model cannot be set up.
         """
-        if self._lane is not None:
+        if self._closed:
+            raise ConfigError(f"{self._loaded.where}: the pipeline is closed; open it again")
+        if self._lane is not None and not self._lane.plan.exact:
             most = self._lane.plan.frame.shape
             if height <= most[0] and width <= most[1]:
                 return self._lane.plan
@@ -94,7 +98,9 @@ class Pipeline:
         assert self._lane is not None
         self._sequence = frame.sequence + 1
         timings = self._lane.run(image, frame.sequence, frame.captured_ns)
-        return self._result(frame, self._lane.results(), timings)
+        made = self._lane.results()
+        _check_rows(made, self._lane.plan.stages[-1].name)
+        return self._result(frame, made, timings)
 
     def map(self, frames: Iterator[Frame]) -> Iterator[Result]:
         """Run frames as they come; see `run`."""
@@ -129,7 +135,8 @@ class Pipeline:
         )
 
     def close(self) -> None:
-        """Give back the guests' memory."""
+        """Give back the guests' memory; the pipeline cannot be used any more."""
+        self._closed = True
         if self._lane is not None:
             self._lane.close()
             self._lane = None
@@ -144,6 +151,28 @@ class Pipeline:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+_ROWS = {"boxes": (4,), "scores": (), "classes": (), "points": None}
+
+
+def _check_rows(made: dict[str, npt.NDArray[np.generic]], stage: str) -> None:
+    """Whether boxes, scores, classes and points belong together, row by row.
+
+    Raises:
+        GuestViolation: they do not.
+    """
+    if "boxes" not in made:
+        return
+    rows = len(made["boxes"]) if made["boxes"].ndim else -1
+    for name, rest in _ROWS.items():
+        value = made.get(name)
+        if value is None:
+            continue
+        points = name == "points" and value.ndim == 3 and value.shape[2] == 2
+        if value.shape[:1] != (rows,) or not (points or value.shape[1:] == rest):
+            shapes = ", ".join(f"{key} {list(made[key].shape)}" for key in _ROWS if key in made)
+            raise GuestViolation(stage, f"its results do not belong together: {shapes}")
 
 
 _Scalar = TypeVar("_Scalar", np.float32, np.int32)

@@ -86,6 +86,12 @@ class Plan:
         assert step is not None
         return step.output_address(index) if side == "output" else step.input_address(index)
 
+    @property
+    def exact(self) -> bool:
+        """Whether frames must have just the planned size: a model takes them as they are."""
+        readers = self.tensors[0].readers
+        return any(self.stages[stage].model is not None for stage, _ in readers)
+
     def copied_to(self, tensor: Tensor) -> list[tuple[int, int]]:
         """The guest inputs that a tensor is copied into on every frame."""
         return [
@@ -170,10 +176,20 @@ class _Maker:
             guests = [at for at in tensor.readers if self.plan.stages[at[0]].step is not None]
             if stage != FRAME and self.plan.stages[stage].step is not None:
                 tensor.home = ("output", stage, port)
-            elif guests:
+            elif guests and (len(tensor.readers) == 1 or self._early(tensor, guests)):
                 tensor.home = ("input", *guests[0])
             else:
                 tensor.home = HostBuffer(tensor.type.nbytes)
+
+    @staticmethod
+    def _early(tensor: Tensor, guests: list[tuple[int, int]]) -> bool:
+        """Whether all who read it get their copy before the first of them may write on it.
+
+        A guest's input is its own memory: what lies there may be gone once the guest has run. The
+        frame is copied to all its guests before any runs; all else that several read is kept by
+        the host.
+        """
+        return tensor.origin.stage == FRAME and len(guests) == len(tensor.readers)
 
     def _where(self, stage: AnyStage) -> str:
         return f"{self._loaded.where}: stage {stage.name}"
@@ -209,10 +225,29 @@ class _Maker:
 
     def _neighbours(self, index: int) -> dict[str, ModelStage | None]:
         """The model that a guest works for, and the one whose outputs it sees."""
-        stages = self._loaded.stages
-        after = (stage for stage in stages[index + 1 :] if isinstance(stage, ModelStage))
-        before = (stage for stage in reversed(stages[:index]) if isinstance(stage, ModelStage))
-        return {"next": next(after, None), "previous": next(before, None)}
+        return {"next": self._follow(index, +1), "previous": self._follow(index, -1)}
+
+    def _follow(self, index: int, way: int) -> ModelStage | None:
+        """The nearest model along the wires; where they lead to none, in the order of the file."""
+        stages, origins = self._loaded.stages, self._loaded.origins
+        edges = [
+            (origin.stage, reader) if way > 0 else (reader, origin.stage)
+            for reader, feeds in enumerate(origins)
+            for origin in feeds
+            if origin is not None and origin.stage != FRAME
+        ]
+        reached, seen = [index], {index}
+        for at in reached:
+            for _, target in sorted(
+                edge for edge in edges if edge[0] == at and edge[1] not in seen
+            ):
+                stage = stages[target]
+                if isinstance(stage, ModelStage):
+                    return stage
+                seen.add(target)
+                reached.append(target)
+        rest = stages[index + 1 :] if way > 0 else stages[:index][::-1]
+        return next((stage for stage in rest if isinstance(stage, ModelStage)), None)
 
     def _params(self, stage: GuestStage, manifest: Manifest, index: int) -> dict[str, object]:
         """The parameters: what the file says, else what follows from the model."""

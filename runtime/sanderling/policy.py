@@ -6,9 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from sanderling import wasmfile
 from sanderling.errors import ModuleError
 from sanderling.manifest import Limits
+from sanderling.wasmfile import Outline
 
 WASI = "wasi_snapshot_preview1"
 WASI_FUNCTIONS = frozenset(
@@ -44,12 +44,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     digests: list[str] | None = None
 
 
-def admit(policy: Policy, wasm: bytes, limits: Limits, digest: str, where: str) -> None:
+def admit(policy: Policy, outline: Outline, limits: Limits, digest: str, where: str) -> None:
     """Let a guest in, or say why not.
 
     Args:
         policy: the rules.
-        wasm: the module.
+        outline: the outside of the module.
         limits: the memory and time it asks for.
         digest: its SHA-256, in hexadecimal.
         where: its path, for messages.
@@ -69,7 +69,7 @@ def admit(policy: Policy, wasm: bytes, limits: Limits, digest: str, where: str) 
             f"{where}: refused: it asks for {limits.deadline_ms:g} ms a call, the policy allows"
             f" {policy.deadline_ms:g} (deadline_ms in [policy])"
         )
-    for module, name, kind in wasmfile.imports(wasm, where):
+    for module, name, kind in outline.imports:
         asked = f"{module}.{name}"
         if kind != "function" or module != WASI:
             raise ModuleError(
@@ -82,8 +82,3 @@ def admit(policy: Policy, wasm: bytes, limits: Limits, digest: str, where: str) 
                 f"{where}: refused: it imports {asked}; allow what language runtimes need with"
                 " `wasi = true` in [policy]"
             )
-
-
-def uses_wasi(wasm: bytes, where: str) -> bool:
-    """Whether an admitted module imports anything."""
-    return bool(wasmfile.imports(wasm, where))

@@ -7,7 +7,9 @@ of the ABI the instance is thrown away and a fresh one stands in its place befor
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import math
 from abc import ABC, abstractmethod
 
 from sanderling import abi
@@ -21,6 +23,7 @@ from sanderling.errors import (
     PlanError,
 )
 from sanderling.guest import Instance, Module
+from sanderling.manifest import match_shape
 from sanderling.tensor import DType, PixelFormat, TensorType, shape_text
 
 MAX_ELEMENTS = 1 << 31
@@ -81,7 +84,6 @@ class Step(ABC):
             PlanError: it refuses its inputs or parameters.
         """
         self.outputs = self._fresh()
-        self.shapes = [output.shape if output else () for output in self.outputs]
 
     def _fresh(self) -> list[TensorType | None]:
         instance = Instance(self.module, self.name)
@@ -92,6 +94,7 @@ class Step(ABC):
             raise
         self._instance = instance
         self.generation += 1
+        self.shapes = [output.shape if output else () for output in outputs]
         return outputs
 
     def ready(self) -> None:
@@ -101,18 +104,19 @@ class Step(ABC):
             GuestBroken: it failed so often that it is left alone for now.
             GuestError: the fresh instance failed as well.
         """
-        if self._instance is not None:
-            return
-        if wait := self._breaker.wait():
+        if self._breaker.failures and (wait := self._breaker.wait()):
             raise GuestBroken(
                 self.name, f"it failed too often in a row; next try in {wait:.0f} s at the latest"
             )
+        if self._instance is not None:
+            return
         try:
             outputs = self._fresh()
         except (GuestError, ModuleError, PlanError) as exc:
             self._breaker.failure()
             raise GuestViolation(self.name, f"it cannot be started again: {exc}") from exc
         if outputs != self.outputs:
+            self._breaker.failure()
             self._drop()
             raise GuestViolation(
                 self.name, "a fresh instance declares other outputs than the first"
@@ -137,15 +141,19 @@ class Step(ABC):
         except GuestError:
             self._breaker.failure()
             self._drop()
+            # The fresh one is made now, so that the next frame does not wait for it. Where that
+            # fails as well, the next frame says so.
+            with contextlib.suppress(GuestError):
+                self.ready()
             raise
         if self._breaker.failures:
             self._breaker.success()
 
     def reset(self) -> None:
         """Let a guest with memory forget earlier frames: a new source begins."""
-        if self._instance is not None and self._instance.has("sl_reset"):
+        if self._instance is not None:
             try:
-                self._instance.call("sl_reset", setup=True)
+                self._instance.reset()
             except GuestError:
                 self._drop()
 
@@ -176,9 +184,7 @@ class AbiStep(Step):
         assert module.manifest is not None
         self._params = params
         self._n_outputs = len(module.manifest.outputs)
-        self._output_names = [spec.name for spec in module.manifest.outputs]
-        self._optional = [spec.optional for spec in module.manifest.outputs]
-        self._dtypes = [spec.dtypes for spec in module.manifest.outputs]
+        self._specs = module.manifest.outputs
         self._at_inputs: list[int] = []
         self._at_outputs: list[int] = []
 
@@ -228,9 +234,10 @@ class AbiStep(Step):
 
     def _declared(self, index: int, given: abi.Tensor) -> TensorType | None:
         """What the guest wrote into an output's descriptor, checked."""
-        what = f"its output {self._output_names[index]}"
+        spec = self._specs[index]
+        what = f"its output {spec.name}"
         if given.dtype == 0:
-            if not self._optional[index]:
+            if not spec.optional:
                 raise GuestViolation(self.name, f"sl_setup did not declare {what}")
             return None
         try:
@@ -239,17 +246,20 @@ class AbiStep(Step):
             raise GuestViolation(
                 self.name, f"{what} has dtype {given.dtype} and format {given.format}; unknown"
             ) from None
-        if str(dtype) not in self._dtypes[index]:
+        if str(dtype) not in spec.dtypes:
             raise GuestViolation(
-                self.name,
-                f"{what} is {dtype}; its manifest says {', '.join(self._dtypes[index])}",
+                self.name, f"{what} is {dtype}; its manifest says {', '.join(spec.dtypes)}"
             )
+        if not (math.isfinite(given.scale) and given.scale >= 0):
+            raise GuestViolation(self.name, f"{what} has the scale {given.scale}")
         shape = tuple(given.dims[: given.rank]) if given.rank <= abi.MAX_RANK else ()
         kind = TensorType(dtype, shape, float(given.scale), int(given.zero_point), pixels)
         if not shape or kind.elements > MAX_ELEMENTS:
             raise GuestViolation(
                 self.name, f"{what} has the shape {shape_text(shape)} of rank {given.rank}"
             )
+        if all(match_shape(pattern, shape, {}) is None for pattern in spec.shapes):
+            raise GuestViolation(self.name, f"{what} is {kind}; its manifest says {spec.kinds}")
         return kind
 
     def _call(self, instance: Instance, sequence: int, captured_ns: int) -> None:
@@ -271,7 +281,7 @@ class AbiStep(Step):
         now = (abi.Tensor * self._n_outputs).from_buffer_copy(raw)
         then = (abi.Tensor * self._n_outputs).from_buffer_copy(self._static)
         for index, (new, old) in enumerate(zip(now, then, strict=True)):
-            what = f"its output {self._output_names[index]}"
+            what = f"its output {self._specs[index].name}"
             if (new.data, new.capacity, new.dtype, new.rank, new.scale, new.zero_point) != (
                 old.data,
                 old.capacity,
@@ -343,6 +353,7 @@ class FunctionStep(Step):
         super().__init__(module, name, [kind])
         self._function = function
         self._kind = kind
+        self._shape = kind.shape
         self._length = kind.elements
 
     def _build(self, instance: Instance) -> list[TensorType | None]:
@@ -361,7 +372,7 @@ class FunctionStep(Step):
         if length != self._length:
             self.shapes = [(length,)]
         else:
-            self.shapes = [self._kind.shape]
+            self.shapes = [self._shape]
 
     def input_address(self, index: int) -> int:
         """The host address of an input's buffer."""
@@ -373,7 +384,5 @@ class FunctionStep(Step):
 
     def set_input_shape(self, index: int, shape: tuple[int, ...]) -> None:
         """Say how many floats there are on this frame."""
-        length = 1
-        for dim in shape:
-            length *= dim
-        self._length = length
+        self._shape = shape
+        self._length = math.prod(shape)

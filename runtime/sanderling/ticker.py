@@ -3,8 +3,8 @@
 One thread waits on a kernel timer (timerfd). The timer is armed when the first lane enters a guest
 and disarmed when the last one leaves, so for guests that are done within `INTERVAL_MS` the thread
 never wakes, and an idle daemon sleeps. A thread that is woken by every call would take the
-interpreter's lock at the moment a short guest comes back for it, which on a busy board cost a lane up
-to 5 ms a frame (docs/adr/0005-deadlines-by-a-kernel-timer.md).
+interpreter's lock at the moment a short guest comes back for it, which on a busy board cost a lane
+up to 5 ms a frame (docs/adr/0005-deadlines-by-a-kernel-timer.md).
 """
 
 from __future__ import annotations

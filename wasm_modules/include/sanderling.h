@@ -109,7 +109,8 @@ SL_EXPORT(sl_abi_version) int32_t sl_abi_version(void);
 SL_EXPORT(sl_alloc) sl_addr sl_alloc(uint32_t size);
 SL_EXPORT(sl_setup) int32_t sl_setup(sl_addr call);
 SL_EXPORT(sl_run) int32_t sl_run(sl_addr call);
-SL_EXPORT(sl_error) sl_addr sl_error(void);
+SL_EXPORT(sl_error) sl_addr sl_error(void);   /* optional */
+SL_EXPORT(sl_reset) int32_t sl_reset(void);   /* optional: forget earlier frames */
 
 static inline sl_call *sl_call_at(sl_addr call) { return (sl_call *)sl_ptr(call); }
 static inline sl_tensor *sl_input(const sl_call *call, uint32_t index) {
