@@ -22,6 +22,7 @@ from sanderling import abi, compiled, policy, wasmfile
 from sanderling.errors import GuestDeadline, GuestError, GuestTrap, GuestViolation, ModuleError
 from sanderling.manifest import Limits, Manifest, read_manifest
 from sanderling.policy import Policy
+from sanderling.text import printable
 from sanderling.ticker import INTERVAL_MS, Ticker, ticks
 
 SETUP_DEADLINE_MS = 5000
@@ -411,7 +412,8 @@ class Instance:
         words = _TRAP_WORDS.get(code, code.name.lower().replace("_", " ")) if code else "it trapped"
         function = next((frame.func_name for frame in trap.frames if frame.func_name), None)
         return GuestTrap(
-            self.stage, f"the guest trapped: {words}" + (f" in {function}" if function else "")
+            self.stage,
+            f"the guest trapped: {words}" + (f" in {printable(function)}" if function else ""),
         )
 
     def error_text(self) -> str:
@@ -426,10 +428,7 @@ class Instance:
         if not 0 < address < self.size:
             return ""
         text = ctypes.string_at(self.base + address, min(256, self.size - address))
-        return "".join(
-            char if char.isprintable() else "?"
-            for char in text.partition(b"\0")[0].decode("utf-8", "replace")
-        )
+        return printable(text.partition(b"\0")[0].decode("utf-8", "replace"))
 
     def reset(self) -> None:
         """Let the guest forget earlier frames, where it can.

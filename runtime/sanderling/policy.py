@@ -8,6 +8,7 @@ import msgspec
 
 from sanderling.errors import ModuleError
 from sanderling.manifest import Limits
+from sanderling.text import printable
 from sanderling.wasmfile import Outline
 
 WASI = "wasi_snapshot_preview1"
@@ -70,7 +71,7 @@ def admit(policy: Policy, outline: Outline, limits: Limits, digest: str, where: 
             f" {policy.deadline_ms:g} (deadline_ms in [policy])"
         )
     for module, name, kind in outline.imports:
-        asked = f"{module}.{name}"
+        asked = printable(f"{module}.{name}")
         if kind != "function" or module != WASI:
             raise ModuleError(
                 f"{where}: refused: it imports the {kind} {asked}; a guest imports nothing"
