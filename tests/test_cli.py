@@ -14,6 +14,8 @@ import pytest
 import hostile
 import tiny
 from sanderling import imaging
+from sanderling.cli import run as cli_run
+from sanderling.detections import Detections, Result
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"
@@ -186,6 +188,98 @@ def test_a_hostile_guest_costs_one_line(tmp_path: Path, byte: int, words: str) -
     assert words in line
     assert "a.png: frame 0 failed: stage hostile" in line
     assert not list(out.parent.iterdir())
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    own = tmp_path / "own.png"
+    shutil.copy(PHOTO, own)
+    clip = tmp_path / "own.mp4"
+    writer = imaging.VideoWriter(clip, 10, imaging.read_image(PHOTO))
+    writer.write(imaging.read_image(PHOTO))
+    writer.close()
+    pipeline = tmp_path / "p.toml"
+    shutil.copy(FACES, pipeline)
+    files = {path: path.read_bytes() for path in (own, clip, pipeline)}
+    for source, option, target in [
+        (own, "--annotate", own),
+        (own, "--json", own),
+        (clip, "--annotate", clip),
+        (tmp_path, "--json", own),
+        (own, "--json", pipeline),
+    ]:
+        line = refused("run", pipeline, "--source", source, option, target)
+        assert "it is read in this run" in line
+    assert "both" in refused(
+        "run", pipeline, "--source", own, "--json", tmp_path / "a.png",
+        "--annotate", tmp_path / "a.png",
+    )  # fmt: skip
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_an_output_that_cannot_be_leaves_nothing_of_the_others(tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    line = refused(
+        "run", FACES, "--source", PHOTO, "--json", out / "f.jsonl", "--annotate", out / "x.xyz"
+    )
+    assert "x.xyz" in line
+    assert list(out.iterdir()) == []
+
+
+def test_an_output_that_fails_at_the_end_keeps_the_others(tmp_path: Path) -> None:
+    (tmp_path / "l.jsonl").mkdir()
+    clip = tmp_path / "in.mp4"
+    writer = imaging.VideoWriter(clip, 10, imaging.read_image(PHOTO))
+    writer.write(imaging.read_image(PHOTO))
+    writer.close()
+    done = run(
+        "run", FACES, "--source", clip, "--json", tmp_path / "l.jsonl",
+        "--annotate", tmp_path / "out.mp4", code=2,
+    )  # fmt: skip
+    assert "l.jsonl: cannot be written" in done.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in.mp4", "l.jsonl", "out.mp4"]
+
+
+def test_a_picture_that_is_too_large_costs_one_frame(tmp_path: Path) -> None:
+    hostile.write(tmp_path, memory_mb=1)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, side in (("a", 8), ("b", 2000), ("c", 8)):
+        image = np.full((side, side, 3), 99, np.uint8)
+        (folder / f"{name}.png").write_bytes(imaging.encode_image(image, ".png"))
+    pipeline, lines = hostile.pipeline(tmp_path), tmp_path / "l.jsonl"
+    done = run("run", pipeline, "--source", folder, "--json", lines, code=2)
+    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == [0, 2]
+    first, last = done.stderr.splitlines()
+    assert "b.png: frame 1 failed: " in first
+    assert last == "sanderling: 1 of 3 frames failed"
+    (folder / "a.png").unlink()
+    refused("run", pipeline, "--source", folder, "--json", tmp_path / "m.jsonl")
+    assert not (tmp_path / "m.jsonl").exists()
+
+
+def test_what_files_say_of_themselves_moves_no_cursor(tmp_path: Path) -> None:
+    text = hostile.MANIFEST.format(name="mine", memory_mb=4, deadline_ms=10)
+    evil = "\x1b[2J\nsanderling: all is well"
+    quoted = json.dumps(evil)
+    text = text.replace('"For tests."', quoted).replace("[limits]", f"help = {quoted}\n[limits]")
+    (tmp_path / "module.toml").write_text(text.replace('"1.0.0"', quoted))
+    (tmp_path / "mine.wasm").write_bytes(hostile.wat())
+    told = run("module", "pack", "mine.wasm", cwd=tmp_path).stdout
+    told += run("module", "inspect", "mine.wasm", cwd=tmp_path).stdout
+    assert evil not in told
+    assert "\x1b" not in told
+    assert not [line for line in told.splitlines() if line.startswith("sanderling:")]
+    assert "?[2J?sanderling" in told
+    (tmp_path / "x\x1b[2J\n.wasm").write_bytes(b"junk")
+    assert "x?[2J?.wasm" in refused("module", "inspect", tmp_path / "x\x1b[2J\n.wasm")
+
+
+def test_a_line_of_odd_numbers_and_labels_is_one_line() -> None:
+    odd = np.array([[np.nan, np.inf, -np.inf, 1e30], [1, 2, 3, 4]], np.float32)
+    found = Detections(odd, odd[:, 0], np.array([0, 1], np.int32), labels=("a\x1b[2J", "b"))
+    line = cli_run._line(Result(0, 0, "a", found, None, {}, {}))
+    assert "(nan, inf) to (-inf, 1" in line
+    assert "(1, 2) to (3, 4)" in line
 
 
 def test_a_bad_guest_file_costs_one_line(tmp_path: Path) -> None:

@@ -75,11 +75,14 @@ def test_a_message_holds_nothing_that_a_terminal_acts_upon() -> None:
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("field", ["scale", "zero_point"])
-@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e39", "2147483648", "-2147483649"])
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        *(("scale", number) for number in ("nan", "inf", "-inf", "0", "-1", "1e39")),
+        *(("zero_point", number) for number in ("nan", "0.5", "2147483648", "-2147483649")),
+    ],
+)
 def test_a_scale_and_a_zero_point_are_what_they_can_be(field: str, number: str) -> None:
-    if field == "scale" and number == "2147483648":
-        pytest.skip("a scale that can be")
     good = {"scale": "0.5", "zero_point": "3"} | {field: number}
     line = ", ".join(f"{key} = {value}" for key, value in good.items())
     with pytest.raises(ConfigError, match=rf"{field}|not TOML"):

@@ -218,6 +218,21 @@ def test_originals_are_never_overwritten(tmp_path: Path) -> None:
     assert original.read_bytes() == before
 
 
+def test_what_is_read_is_not_a_target_by_any_name(tmp_path: Path) -> None:
+    original = tmp_path / "a.jpg"
+    original.write_bytes(encoded(".jpg"))
+    (tmp_path / "link.jpg").symlink_to(original)
+    (tmp_path / "hard.jpg").hardlink_to(original)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    for name in ("a.jpg", "link.jpg", "hard.jpg", "folder/a.jpg", "x/../a.jpg"):
+        with pytest.raises(OutputError, match="read in this run"):
+            sinks.check_target(tmp_path / name, [tmp_path / "p.toml", original])
+    with pytest.raises(OutputError, match="read in this run"):
+        sinks.check_target(original, [tmp_path / "folder"])
+    sinks.check_target(tmp_path / "b.jpg", [tmp_path / "p.toml", original, tmp_path])
+    sinks.check_target(tmp_path / "b.jsonl", [tmp_path / "p.toml", original, tmp_path])
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.mp4"])
 def test_a_picture_cannot_be_written_under_any_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="is written as"):

@@ -14,7 +14,7 @@ from sanderling.text import printable
         ("a\x1b[2Jb", "a?[2Jb"),
         ("a\nsanderling: all is well\r", "a?sanderling: all is well?"),
         ("a\x9b31mb\x7f", "a?31mb?"),
-        ("gpj.‮exe", "gpj.?exe"),
+        ("gpj.\u202eexe", "gpj.?exe"),
         ("\udcff.jpg", "?.jpg"),
         (ValueError("a\tb"), "a?b"),
     ],

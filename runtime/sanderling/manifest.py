@@ -213,7 +213,8 @@ def _check_tensor(spec: TensorSpec, where: str) -> None:
             )
             if not good:
                 raise ModuleError(
-                    f'{where}: dimension {_shown(dim)}; write a number, a name, "4+C", or "..." first'
+                    f"{where}: dimension {_shown(dim)};"
+                    ' write a number, a name, "4+C", or "..." first'
                 )
 
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -37,12 +38,35 @@ class Sink(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Nothing good came of it: leave nothing behind."""
+        """Leave nothing unfinished behind. After `close` there is nothing to do."""
 
 
 def _beside(path: Path) -> Path:
     """The temporary name, with the suffix that the format is chosen by."""
     return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+
+
+def check_target(target: Path, inputs: Iterable[Path]) -> None:
+    """Whether this can be written without losing what is read.
+
+    Args:
+        target: what will be replaced.
+        inputs: files, and folders of pictures.
+
+    Raises:
+        OutputError: it is one of them, by whatever name, or a picture in such a folder.
+    """
+    for given in inputs:
+        picture = target.suffix.lower() in imaging.IMAGE_SUFFIXES and given.is_dir()
+        if _same(target, given) or (picture and target.exists() and _same(target.parent, given)):
+            raise OutputError(f"{target}: it is read in this run; choose another name")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, RuntimeError):  # one is not there yet; a circle of links
+        return False
 
 
 def _refuse(path: Path, exc: OSError) -> OutputError:
@@ -130,7 +154,7 @@ class PictureFolder(Sink):
         name = Path(frame.source).name
         if not imaging.writable(name):
             name += ".jpg"
-        if (self._folder / name).resolve() == Path(frame.source).resolve():
+        if _same(self._folder / name, Path(frame.source)):
             raise OutputError(f"{self._folder}: the originals are here; choose another folder")
         write_picture(self._folder / name, imaging.annotate(frame.image, result))
 

@@ -13,6 +13,7 @@ import click
 
 from sanderling import __version__
 from sanderling.errors import FrameError, InputError, SanderlingError
+from sanderling.text import printable
 
 _COMMANDS = {
     "run": "Run a pipeline on a picture, a folder or a video.",
@@ -62,22 +63,22 @@ def _main() -> int:
         click.echo("sanderling: stopped", err=True)
         return 130
     except (InputError, FrameError) as exc:
-        click.echo(f"sanderling: {exc}", err=True)
+        click.echo(f"sanderling: {printable(exc)}", err=True)
         return 2
     except SanderlingError as exc:
-        click.echo(f"sanderling: {exc}", err=True)
+        click.echo(f"sanderling: {printable(exc)}", err=True)
         return 1
     except SystemExit:
         return 0  # click's answer to a closed pipe: whoever read our output has left
     except OSError as exc:
         named = f"{exc.filename}: " if exc.filename else ""
-        click.echo(f"sanderling: {named}{exc.strerror or exc}", err=True)
+        click.echo(printable(f"sanderling: {named}{exc.strerror or exc}"), err=True)
         return 2
     except Exception as exc:
         if os.environ.get("SANDERLING_DEBUG"):
             raise
         click.echo(
-            f"sanderling: a fault of ours: {type(exc).__name__}: {exc}\n"
+            f"sanderling: a fault of ours: {type(exc).__name__}: {printable(exc)}\n"
             "sanderling: run again with SANDERLING_DEBUG=1 for the details to report",
             err=True,
         )

@@ -9,6 +9,7 @@ import click
 
 from sanderling.cli.text import parse_size, table
 from sanderling.tensor import DType, shape_text
+from sanderling.text import printable
 from sanderling.wiring import FRAME
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def command(pipeline: Path, frame: str) -> None:
 
     with pipelines.open(pipeline) as opened:
         plan = opened.prepare(height, width)
-        click.echo(f"{pipeline}: pipeline {opened.name}, frames up to {width} x {height}\n")
+        click.echo(
+            f"{printable(pipeline)}: pipeline {opened.name}, frames up to {width} x {height}\n"
+        )
         click.echo(_stages(plan))
         click.echo()
         click.echo(_tensors(plan))
@@ -106,7 +109,7 @@ def _summary(plan: Plan) -> str:
         f"copies per frame: {copies} (the frame, {frame.type.nbytes:,} bytes, into the first stage)"
         if copies == 1
         else f"copies per frame: {copies}",
-        f"float32 tensors between camera and detections: {', '.join(floats) or 'none'}",
+        f"float32 tensors between camera and detections: {printable(', '.join(floats)) or 'none'}",
     ]
     if handed:
         lines.append(

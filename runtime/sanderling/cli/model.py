@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ import click
 from sanderling.cli.text import parse_size, table
 from sanderling.errors import ConfigError
 from sanderling.tensor import shape_text
+from sanderling.text import printable
 
 if TYPE_CHECKING:
     from sanderling.model import Model
@@ -52,9 +54,10 @@ def _describe(loaded: Model, file: Path) -> str:
             name = port.name if port.label == port.name else f"{port.name} as {port.label}"
             scale = [f"{port.scale:.6g}", str(port.zero_point)] if port.scale else ["", ""]
             rows.append([side, name, str(port.dtype), shape_text(port.shape), *scale])
-    lines += ["", table(rows, right=(4, 5))]
-    lines += [f"{subject}: {note}" for subject, note in said.notes.items()]
-    return "\n".join(lines)
+    notes = [f"{subject}: {note}" for subject, note in said.notes.items()]
+    return "\n".join(
+        [*map(printable, lines), "", table(rows, right=(4, 5)), *map(printable, notes)]
+    )
 
 
 class _Bar:
@@ -87,7 +90,7 @@ def _triple(text: str | None, what: str) -> tuple[float, ...] | None:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) != 3:
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise ConfigError(f"{what}: {text!r} is not three numbers such as 123.7,116.3,103.5")
     return numbers
 
@@ -155,8 +158,8 @@ def quantize(
     finally:
         bar.done()
     for name in report.unreadable:
-        click.echo(f"sanderling: {name}: not readable as a picture; left out", err=True)
+        click.echo(f"sanderling: {printable(name)}: not readable as a picture; left out", err=True)
     for subject, note in report.notes.items():
-        click.echo(f"{subject}: {note}")
+        click.echo(printable(f"{subject}: {note}"))
     click.echo()
     click.echo(report.table())

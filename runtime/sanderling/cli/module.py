@@ -13,6 +13,7 @@ from sanderling.errors import ModuleError, OutputError
 from sanderling.manifest import Manifest, Param
 from sanderling.policy import Policy
 from sanderling.tensor import shape_text
+from sanderling.text import printable
 
 _FILE = click.Path(path_type=Path)
 
@@ -46,7 +47,7 @@ def check(file: Path, wasi: bool, call: str) -> None:
     instance.close()
     optional = [name for name in abi.OPTIONAL_EXPORTS if name in module.exports()]
     click.echo(
-        f"{file}: good: {len(module.exports())} exports"
+        f"{printable(file)}: good: {len(module.exports())} exports"
         f"{' (with ' + ', '.join(optional) + ')' if optional else ''}, {size >> 10} KiB at start,"
         f" sha256 {module.digest}"
     )
@@ -75,13 +76,13 @@ def pack(file: Path, toml: Path | None, output: Path | None) -> None:
         os.replace(partial, target)
     except OSError as exc:
         raise OutputError(f"{target}: cannot be written: {exc.strerror}") from exc
-    click.echo(f"{target}: {read.name} {read.version}, {len(packed):,} bytes")
+    click.echo(printable(f"{target}: {read.name} {read.version}, {len(packed):,} bytes"))
 
 
 def _describe(read: Manifest, file: Path, size: int) -> str:
     lines = [
-        f"{file}: {read.name} {read.version}, {size:,} bytes, ABI {read.abi}",
-        read.summary,
+        printable(f"{file}: {read.name} {read.version}, {size:,} bytes, ABI {read.abi}"),
+        printable(read.summary),
         f"memory up to {read.limits.memory_mb:g} MiB, {read.limits.deadline_ms:g} ms a call",
         "",
     ]

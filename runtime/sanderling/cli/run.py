@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sanderling.cli.text import count, table
-from sanderling.errors import FrameError, SourceError
+from sanderling.errors import FrameError, OutputError, PlanError, SourceError
+from sanderling.text import printable
 
 if TYPE_CHECKING:
     from sanderling.detections import Result
@@ -39,24 +42,27 @@ def command(
     from sanderling import pipeline as pipelines  # noqa: PLC0415 - loads onnxruntime
     from sanderling import sinks, sources  # noqa: PLC0415 - loads cv2
 
-    opened_source = sources.open_source(source)
-    try:
-        with pipelines.open(pipeline) as opened:
-            targets: list[Sink] = []
-            if json_path is not None:
-                targets.append(sinks.JsonLines(json_path))
-            if annotate is not None:
-                targets.append(sinks.annotated(Path(annotate), Path(source), opened_source))
-            run = _Run(opened, targets, quiet=json_path == "-")
-            try:
-                run.all(opened_source, limit)
-            except BaseException:
-                for target in targets:
-                    target.discard()
-                raise
-            return run.finish()
-    finally:
-        opened_source.close()
+    inputs = [pipeline, Path(source)]
+    with ExitStack() as stack:
+        opened_source = sources.open_source(source)
+        stack.callback(opened_source.close)
+        opened = stack.enter_context(pipelines.open(pipeline))
+        targets: list[Sink] = []
+        if json_path is not None:
+            if json_path != "-":
+                sinks.check_target(Path(json_path), inputs)
+            targets.append(sinks.JsonLines(json_path))
+            stack.callback(targets[-1].discard)
+        if annotate is not None:
+            if json_path is not None and Path(annotate) == Path(json_path):
+                raise OutputError(f"{annotate}: --json and --annotate both write it")
+            # Of a folder, the sink itself compares each picture with what it would replace.
+            sinks.check_target(Path(annotate), inputs[:1] if Path(source).is_dir() else inputs)
+            targets.append(sinks.annotated(Path(annotate), Path(source), opened_source))
+            stack.callback(targets[-1].discard)
+        run = _Run(opened, targets, quiet=json_path == "-")
+        run.all(opened_source, limit)
+        return run.finish()
 
 
 class _Run:
@@ -103,6 +109,11 @@ class _Run:
         except FrameError as exc:
             self._lose(f"{frame.source}: frame {frame.sequence} failed: stage {exc}")
             return
+        except PlanError as exc:
+            if not self._processed:
+                raise  # the pipeline itself, for all that is known
+            self._lose(f"{frame.source}: frame {frame.sequence} failed: {exc}")
+            return
         for sink in self._sinks:
             sink.write(frame, result)
         self._processed += 1
@@ -111,20 +122,19 @@ class _Run:
         found = result.detections if result.detections is not None else result.classes
         self._found += len(found) if found is not None else 0
         if not self._quiet and self._processed <= _SHOWN:
-            click.echo(_line(result))
+            click.echo(printable(_line(result)))
 
     def _lose(self, message: str) -> None:
         self._lost.append(message)
         if len(self._lost) <= _SHOWN:
-            click.echo(f"sanderling: {message}", err=True)
+            click.echo(f"sanderling: {printable(message)}", err=True)
 
     def finish(self) -> int:
         """Close the outputs, print the sums, return the exit code."""
-        for sink in self._sinks:
-            if self._processed:
-                sink.close()
-            else:
-                sink.discard()
+        if self._processed:
+            with ExitStack() as closing:  # closes all, also when one of them fails
+                for sink in self._sinks:
+                    closing.callback(sink.close)
         if self._processed and not self._quiet:
             click.echo(self._sums())
         total = self._processed + len(self._lost)
@@ -144,6 +154,10 @@ class _Run:
         )
 
 
+def _pixel(value: float) -> str:
+    return str(round(float(value))) if math.isfinite(value) else str(float(value))
+
+
 def _line(result: Result) -> str:
     """What was found in a frame, for a person."""
     head = f"{result.source} #{result.sequence}: "
@@ -153,7 +167,7 @@ def _line(result: Result) -> str:
             return head + "nothing found"
         parts = []
         for index in range(len(found)):
-            x1, y1, x2, y2 = (round(float(value)) for value in found.boxes[index])
+            x1, y1, x2, y2 = map(_pixel, found.boxes[index])
             parts.append(
                 f"{found.label(index)} {found.scores[index]:.2f} at ({x1}, {y1}) to ({x2}, {y2})"
             )

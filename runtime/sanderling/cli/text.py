@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sanderling.errors import ConfigError
+from sanderling.text import printable
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns side by side, the first row as head.
+    """Columns side by side, the first row as head; each cell is made printable.
 
     Args:
         rows: equally long rows of cells.
         right: the columns that are aligned to the right.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -38,7 +40,7 @@ def parse_size(text: str, what: str) -> tuple[int, int]:
         ConfigError: it is something else.
     """
     width, cross, height = text.lower().partition("x")
-    if cross and width.isdecimal() and height.isdecimal():
+    if cross and len(text) < 20 and width.isdecimal() and height.isdecimal():
         size = int(width), int(height)
         if all(0 < side <= 1 << 14 for side in size):
             return size
