@@ -16,6 +16,7 @@ import tiny
 from sanderling import imaging
 from sanderling.cli import run as cli_run
 from sanderling.detections import Detections, Result
+from sanderling.metadata import ModelMetadata
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"
@@ -272,6 +273,17 @@ def test_what_files_say_of_themselves_moves_no_cursor(tmp_path: Path) -> None:
     assert "?[2J?sanderling" in told
     (tmp_path / "x\x1b[2J\n.wasm").write_bytes(b"junk")
     assert "x?[2J?.wasm" in refused("module", "inspect", tmp_path / "x\x1b[2J\n.wasm")
+
+
+def test_what_a_model_says_of_itself_moves_no_cursor(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    evil = "\x1b[2Jhi\nsanderling: all is well"
+    said = ModelMetadata(name=evil, labels=[evil], notes={evil: evil}, source=evil)
+    tiny.identity_model(path, said=said)
+    told = run("model", "inspect", path).stdout
+    assert told.count("?[2Jhi?sanderling") == 5
+    assert "\x1b" not in told
+    assert not [line for line in told.splitlines() if line.startswith("sanderling:")]
 
 
 def test_a_line_of_odd_numbers_and_labels_is_one_line() -> None:
