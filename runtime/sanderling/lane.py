@@ -88,6 +88,7 @@ class Lane:
         self._steps = [stage.step for stage in plan.stages if stage.step is not None]
         self._last = plan.stages[-1]
         self._generations: list[int] = []
+        self._disturbed = False
         self._shape: tuple[int, ...] = ()
         self._frame: Array = np.empty(0, np.uint8)
         self._frame_copies: list[_HandOver] = []
@@ -195,12 +196,11 @@ class Lane:
         Raises:
             FrameError: the frame is lost; the next one finds every guest standing again.
         """
-        for ready in self._steps:
-            ready.ready()
-        if [step.generation for step in self._steps] != self._generations:
-            self._arrange()
+        if self._disturbed:
+            self._recover()
         if image.shape != self._shape:
             self._reshape(image.shape)
+        self._disturbed = True  # until the frame is through
         timings: dict[str, int] = {}
         began = time.perf_counter_ns()
         np.copyto(self._frame, image)
@@ -216,7 +216,16 @@ class Lane:
             now = time.perf_counter_ns()
             timings[name] = now - began
             began = now
+        self._disturbed = False
         return timings
+
+    def _recover(self) -> None:
+        """The frame before was lost: see that every guest stands, and where."""
+        for step in self._steps:
+            step.ready()
+        if [step.generation for step in self._steps] != self._generations:
+            self._arrange()
+        self._disturbed = False
 
     def results(self) -> dict[str, Array]:
         """The last stage's outputs by name, copied out: they outlive the next frame."""
@@ -234,6 +243,7 @@ class Lane:
 
     def reset(self) -> None:
         """A new source begins: guests with memory forget."""
+        self._disturbed = True
         for step in self._steps:
             step.reset()
 

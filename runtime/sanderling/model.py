@@ -100,12 +100,11 @@ class Model:
         self._options = options
         try:
             props = session.get_modelmeta().custom_metadata_map
-            inputs, outputs = session.get_inputs(), session.get_outputs()
+            self.metadata: ModelMetadata = metadata.parse(props.get(metadata.KEY, ""), path)
+            self.inputs = tuple(self._port(arg) for arg in session.get_inputs())
+            self.outputs = tuple(self._port(arg) for arg in session.get_outputs())
         except ERRORS as exc:  # a name that is not text
             raise ModelError(f"{path}: the model is damaged: {_words(exc)}") from exc
-        self.metadata: ModelMetadata = metadata.parse(props.get(metadata.KEY, ""), path)
-        self.inputs = tuple(self._port(arg) for arg in inputs)
-        self.outputs = tuple(self._port(arg) for arg in outputs)
 
     def _port(self, arg: ort.NodeArg) -> Port:
         dtype = _DTYPES.get(arg.type)

@@ -76,7 +76,7 @@ class Pipeline:
 
     def __call__(self, image: Image) -> Result:
         """Run one picture; see `run`."""
-        return self.run(Frame(check_image(image), self._sequence))
+        return self.run(Frame(image, self._sequence))
 
     def run(self, frame: Frame) -> Result:
         """Run one frame.
@@ -99,7 +99,6 @@ class Pipeline:
         self._sequence = frame.sequence + 1
         timings = self._lane.run(image, frame.sequence, frame.captured_ns)
         made = self._lane.results()
-        _check_rows(made, self._lane.plan.stages[-1].name)
         return self._result(frame, made, timings)
 
     def map(self, frames: Iterator[Frame]) -> Iterator[Result]:
@@ -120,6 +119,7 @@ class Pipeline:
         if scores is not None and numbers is not None:
             boxes = _as(made, "boxes", np.float32)
             if boxes is not None:
+                _check_rows(made, self._loaded.stages[-1].name)
                 points = _as(made, "points", np.float32)
                 detections = Detections(boxes, scores, numbers, points, self._labels)
             else:
@@ -153,26 +153,26 @@ class Pipeline:
         self.close()
 
 
-_ROWS = {"boxes": (4,), "scores": (), "classes": (), "points": None}
-
-
 def _check_rows(made: dict[str, npt.NDArray[np.generic]], stage: str) -> None:
     """Whether boxes, scores, classes and points belong together, row by row.
 
     Raises:
         GuestViolation: they do not.
     """
-    if "boxes" not in made:
-        return
-    rows = len(made["boxes"]) if made["boxes"].ndim else -1
-    for name, rest in _ROWS.items():
-        value = made.get(name)
-        if value is None:
-            continue
-        points = name == "points" and value.ndim == 3 and value.shape[2] == 2
-        if value.shape[:1] != (rows,) or not (points or value.shape[1:] == rest):
-            shapes = ", ".join(f"{key} {list(made[key].shape)}" for key in _ROWS if key in made)
-            raise GuestViolation(stage, f"its results do not belong together: {shapes}")
+    shapes = {
+        name: made[name].shape for name in ("boxes", "scores", "classes", "points") if name in made
+    }
+    rows = shapes["scores"]
+    points = shapes.get("points", (*rows, 0, 2))
+    if (
+        len(rows) != 1
+        or shapes["boxes"] != (*rows, 4)
+        or shapes["classes"] != rows
+        or len(points) != 3
+        or points[::2] != (*rows, 2)
+    ):
+        given = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise GuestViolation(stage, f"its results do not belong together: {given}")
 
 
 _Scalar = TypeVar("_Scalar", np.float32, np.int32)
