@@ -232,6 +232,21 @@ def test_shapes_unify(
     assert manifest.match_shape(pattern, shape, {}) == names
 
 
+def test_a_later_input_decides_between_the_patterns_of_an_earlier_one() -> None:
+    # Boxes of 256 anchors look like 4 anchors of 251 classes, until the scores are seen.
+    boxes = [[1, "anchors", "5+classes"], [1, 4, "anchors"]]
+    scores = [[1, "classes", "anchors"]]
+    assert manifest.unify([(boxes, (1, 4, 256)), (scores, (1, 3, 256))]) == 2
+    assert manifest.unify([(boxes, (1, 4, 256)), (scores, (1, 3, 255))]) == 1
+    assert manifest.unify([(boxes, (1, 5, 5)), (scores, (1, 3, 256))]) == 0
+
+
 def test_names_bound_before_hold() -> None:
     assert manifest.match_shape(["h"], (3,), {"h": 3}) == {"h": 3}
     assert manifest.match_shape(["h"], (3,), {"h": 4}) is None
+
+
+def test_a_manifest_with_endless_choices_is_given_up() -> None:
+    patterns = [[f"a{number}"] for number in range(20)]
+    endless = [(patterns, (5,)) for _ in range(20)] + [([[1]], (2,))]
+    assert manifest.unify(endless) == 20

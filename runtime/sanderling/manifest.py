@@ -19,6 +19,8 @@ from sanderling.tensor import DType, shape_text
 from sanderling.text import MAX_KEY_PARTS, has_deep_key, printable
 
 SECTION = "sanderling.manifest"
+MAX_TRIES = 10_000
+"""Choices of patterns that are tried: a manifest may offer more than can be gone through."""
 MAX_TENSORS = 32
 """The most inputs, and the most outputs, that a manifest may have."""
 MAX_PARAMS = 64
@@ -376,3 +378,34 @@ def match_shape(
         if rest < (1 if match[1] else 0) or names.setdefault(match[2], rest) != rest:
             return None
     return names
+
+
+def unify(inputs: list[tuple[list[list[Dim]], tuple[int, ...]]]) -> int:
+    """Whether one pattern each can be chosen so that every name stands for one size.
+
+    Args:
+        inputs: of each input, the patterns it may have and its shape.
+
+    Returns:
+        How many of the inputs fit together, from the first on, at the best choice; all of them
+        when it is their number.
+    """
+
+    tries = 0
+    best = 0
+
+    def fits(position: int, bound: dict[str, int]) -> bool:
+        nonlocal tries, best
+        best = max(best, position)
+        if position == len(inputs):
+            return True
+        patterns, shape = inputs[position]
+        for pattern in patterns:
+            tries += 1
+            names = match_shape(pattern, shape, bound)
+            if names is not None and tries < MAX_TRIES and fits(position + 1, names):
+                return True
+        return False
+
+    fits(0, {})
+    return best

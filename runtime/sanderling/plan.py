@@ -13,7 +13,7 @@ import numpy as np
 
 from sanderling.errors import GuestError, PlanError
 from sanderling.families import suggest
-from sanderling.manifest import Manifest, TensorSpec, match_shape, pack_params
+from sanderling.manifest import Manifest, TensorSpec, pack_params, unify
 from sanderling.model import Model, Port
 from sanderling.stages import AnyStage, GuestStage, ModelStage, Stages
 from sanderling.step import AbiStep, FunctionStep, Step
@@ -274,16 +274,17 @@ class _Maker:
         )
 
     def _check_inputs(self, stage: GuestStage, inputs: list[Tensor | None]) -> None:
-        bound: dict[str, int] = {}
-        for spec, tensor in zip(stage.inputs, inputs, strict=True):
-            if tensor is None:
-                continue
-            kind = tensor.type
-            matches = [match_shape(shape, kind.shape, bound) for shape in spec.shapes]
-            found = next((names for names in matches if names is not None), None)
-            if str(kind.dtype) not in spec.dtypes or found is None:
+        fed = [
+            (spec, tensor)
+            for spec, tensor in zip(stage.inputs, inputs, strict=True)
+            if tensor is not None
+        ]
+        for spec, tensor in fed:
+            if str(tensor.type.dtype) not in spec.dtypes:
                 raise PlanError(self._misfit(stage, spec, tensor))
-            bound = found
+        fitting = unify([(spec.shapes, tensor.type.shape) for spec, tensor in fed])
+        if fitting < len(fed):
+            raise PlanError(self._misfit(stage, *fed[fitting]))
 
     def _misfit(self, stage: GuestStage, spec: TensorSpec, tensor: Tensor) -> str:
         """One sentence with both shapes, and which decoder would fit."""
