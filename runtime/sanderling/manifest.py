@@ -390,7 +390,6 @@ def unify(inputs: list[tuple[list[list[Dim]], tuple[int, ...]]]) -> int:
         How many of the inputs fit together, from the first on, at the best choice; all of them
         when it is their number.
     """
-
     tries = 0
     best = 0
 
