@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 import hostile
 import sanderling
 import tiny
-from sanderling import guest, manifest
+from sanderling import guest, imaging, manifest
 from sanderling.errors import (
     ConfigError,
     FrameError,
@@ -215,8 +215,8 @@ def test_results_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
         "scores": np.zeros(1, np.float32),
         "classes": np.zeros(5, np.int32),
     }
-    tiny.constant_model(tmp_path / "m.onnx", outputs)
-    path = write(tmp_path, 'guest = "letterbox"', 'model = "./m.onnx"')
+    tiny.constant_model(tmp_path / "m.onnx", outputs, input_shape=(8, 8, 3))
+    path = write(tmp_path, 'model = "./m.onnx"')
     with (
         sanderling.open(path) as pipeline,
         pytest.raises(GuestViolation, match=r"boxes \[5, 4\], scores \[1\]"),
@@ -314,3 +314,56 @@ def test_a_module_of_nothing_but_sections_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\0asm\1\0\0\0" + b"\0\1\0" * 2000)
     with pytest.raises(ModuleError, match="more than 1000 sections"):
         guest.load(path, Policy())
+
+
+def maps() -> dict[str, np.ndarray]:
+    """CenterFace's outputs with one face at cell (4, 3)."""
+    heat = np.zeros((1, 1, 8, 8), np.float32)
+    heat[0, 0, 4, 3] = 0.9
+    return {
+        "heatmap": heat,
+        "scale": np.ones((1, 2, 8, 8), np.float32),
+        "offset": np.zeros((1, 2, 8, 8), np.float32),
+        "landmarks": np.zeros((1, 10, 8, 8), np.float32),
+    }
+
+
+def test_boxes_that_nobody_maps_back_to_the_frame_are_refused(tmp_path: Path) -> None:
+    tiny.constant_model(tmp_path / "m.onnx", maps())
+    path = write(
+        tmp_path, 'guest = "letterbox"', 'model = "./m.onnx"', 'guest = "centerface_decode"'
+    )
+    with (
+        sanderling.open(path) as pipeline,
+        pytest.raises(PlanError, match="centerface_decode are in pixels of the model's input; put"),
+    ):
+        pipeline.prepare(64, 64)
+
+
+def test_a_guest_behind_the_detector_does_not_hide_what_was_found(tmp_path: Path) -> None:
+    tiny.constant_model(tmp_path / "m.onnx", maps())
+    write_echo(tmp_path)
+    path = write(
+        tmp_path,
+        'guest = "letterbox"',
+        'model = "./m.onnx"',
+        'guest = "centerface_decode"',
+        'guest = "nms"',
+        'guest = "echo"\ninputs.frame = "frame"',
+    )
+    with sanderling.open(path) as pipeline:
+        result = pipeline(filled(64, 64))
+    assert result.detections is not None
+    assert len(result.detections) == 1
+    np.testing.assert_array_equal(result.tensors["image"], filled(64, 64))
+    line = result.as_dict()
+    assert line["tensors"] == {"image": {"dtype": "uint8", "shape": [64, 64, 3]}}
+    assert len(line["detections"]) == 1
+
+
+def test_a_picture_that_a_pipeline_makes_is_the_one_that_is_drawn(tmp_path: Path) -> None:
+    write_echo(tmp_path)
+    with sanderling.open(write(tmp_path, 'guest = "echo"')) as pipeline:
+        result = pipeline(filled(8, 8, 77))
+    drawn = imaging.annotate(filled(8, 8, 5), result)
+    np.testing.assert_array_equal(drawn, filled(8, 8, 77))

@@ -11,6 +11,11 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
 
+_FOUND = frozenset({"boxes", "scores", "classes", "points"})
+MAX_VALUES = 1000
+"""Elements of a tensor that a JSON line gives one by one."""
+
+
 def _label(labels: tuple[str, ...], index: int) -> str:
     return labels[index] if 0 <= index < len(labels) else str(index)
 
@@ -91,6 +96,13 @@ class Classes:
         ]
 
 
+def _plain(value: npt.NDArray[np.generic]) -> object:
+    """A tensor for JSON: its values, or what it is when they would fill a book."""
+    if value.size <= MAX_VALUES:
+        return value.tolist()
+    return {"dtype": str(value.dtype), "shape": list(value.shape)}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """What a pipeline made of one frame.
@@ -101,7 +113,8 @@ class Result:
         source: where it came from.
         detections: what was found, for a detecting pipeline, else None.
         classes: what the frame shows, for a classifying pipeline, else None.
-        tensors: the last stage's outputs by name, dequantized only if a guest did so.
+        tensors: the last stage's outputs by name, dequantized only if a guest did so; and the
+            boxes, scores, classes and points of the stage that found something last.
         timings_ns: nanoseconds of each stage by name, in order.
     """
 
@@ -120,8 +133,9 @@ class Result:
             line["detections"] = self.detections.as_dicts()
         elif self.classes is not None:
             line["classes"] = self.classes.as_dicts()
-        else:
-            line["tensors"] = {name: value.tolist() for name, value in self.tensors.items()}
+        rest = {name: value for name, value in self.tensors.items() if name not in _FOUND}
+        if rest or (self.detections is None and self.classes is None):
+            line["tensors"] = {name: _plain(value) for name, value in rest.items()}
         line["timings_ms"] = {
             stage: round(spent / 1e6, 3) for stage, spent in self.timings_ns.items()
         }

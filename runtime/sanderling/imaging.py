@@ -272,6 +272,10 @@ def annotate(image: Image, result: Result) -> Image:
 
     What lies outside of the picture, or has a coordinate that is not finite, is left out.
     """
+    made = result.tensors.get("image")
+    if made is not None and made.dtype == np.uint8 and made.ndim == 3 and made.shape[2] == 3:
+        # A pipeline that makes a picture of its own shows that one.
+        image = np.asarray(made, np.uint8)
     canvas = image.copy()
     thick = max(1, round(min(canvas.shape[:2]) / 300))
     if result.detections is not None:

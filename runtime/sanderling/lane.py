@@ -86,13 +86,12 @@ class Lane:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._steps = [stage.step for stage in plan.stages if stage.step is not None]
-        self._last = plan.stages[-1]
         self._generations: list[int] = []
         self._disturbed = False
         self._shape: tuple[int, ...] = ()
         self._frame: Array = np.empty(0, np.uint8)
         self._frame_copies: list[_HandOver] = []
-        self._results: list[tuple[str, int, Array]] = []
+        self._results: list[tuple[str, Callable[[], tuple[int, ...]], Array]] = []
         self._work: list[tuple[str, list[_HandOver], Step | None, Callable[[], None]]] = []
         self._arrange()
 
@@ -115,9 +114,12 @@ class Lane:
             for reader in plan.copied_to(frame)
         ]
         self._results = [
-            (tensor.label, index, _flat(plan.address(tensor), tensor).reshape(tensor.type.shape))
-            for index, tensor in enumerate(self._last.outputs)
-            if tensor is not None
+            (
+                tensor.label,
+                self._shape_of(tensor),
+                _flat(plan.address(tensor), tensor).reshape(tensor.type.shape),
+            )
+            for tensor in plan.results
         ]
         self._generations = [step.generation for step in self._steps]
         self._shape = ()
@@ -228,11 +230,10 @@ class Lane:
         self._disturbed = False
 
     def results(self) -> dict[str, Array]:
-        """The last stage's outputs by name, copied out: they outlive the next frame."""
-        step = self._last.step
+        """The plan's results by name, copied out: they outlive the next frame."""
         found = {}
-        for name, index, whole in self._results:
-            shape = step.shapes[index] if step is not None else whole.shape
+        for name, current, whole in self._results:
+            shape = current()
             if shape == whole.shape:
                 found[name] = whole.copy()
             elif shape[1:] == whole.shape[1:]:

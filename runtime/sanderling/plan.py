@@ -20,6 +20,9 @@ from sanderling.step import AbiStep, FunctionStep, Step
 from sanderling.tensor import DType, PixelFormat, TensorType, shape_text
 from sanderling.wiring import FRAME, Origin
 
+FOUND = frozenset({"scores", "classes"})
+"""A stage that makes these has found something; with boxes, where it is."""
+
 
 class HostBuffer:
     """Memory of the host, 64-byte aligned, for what no guest reads or writes."""
@@ -69,11 +72,14 @@ class Plan:
         stages: in order.
         tensors: the frame first, then in the order in which they are made.
         frame: the type of the greatest frame.
+        results: what is handed out after a frame: the last stage's outputs, and what was found
+            where an earlier stage found it.
     """
 
     stages: list[Placed]
     tensors: list[Tensor]
     frame: TensorType
+    results: list[Tensor] = field(default_factory=list)
 
     def address(self, tensor: Tensor) -> int:
         """The host address of a tensor's home, as the guests are now."""
@@ -128,7 +134,11 @@ def make(loaded: Stages, height: int, width: int) -> Plan:
     except BaseException:
         maker.plan.close()
         raise
-    maker.settle()
+    try:
+        maker.settle()
+    except BaseException:
+        maker.plan.close()
+        raise
     return maker.plan
 
 
@@ -180,6 +190,39 @@ class _Maker:
                 tensor.home = ("input", *guests[0])
             else:
                 tensor.home = HostBuffer(tensor.type.nbytes)
+        self.plan.results.extend(self._results())
+        self._check_mapped()
+
+    def _results(self) -> list[Tensor]:
+        """The last stage's outputs; and the detections or classes, whoever made them last."""
+        results = {made.label: made for made in self.plan.stages[-1].outputs if made}
+        for stage in reversed(self.plan.stages):
+            made = {tensor.label: tensor for tensor in stage.outputs if tensor}
+            if made.keys() >= FOUND:
+                for label in ("boxes", "points", *FOUND):
+                    if label in made:
+                        results.setdefault(label, made[label])
+                break
+        return list(results.values())
+
+    def _check_mapped(self) -> None:
+        """Boxes that leave a pipeline are in pixels of the frame: somebody must have mapped them.
+
+        Raises:
+            PlanError: letterbox says what it did to the picture, and nobody reads it.
+        """
+        labels = {tensor.label: tensor for tensor in self.plan.results}
+        unread = [
+            tensor
+            for tensor in self.plan.tensors
+            if tensor.label == "geometry" and not tensor.readers
+        ]
+        if "boxes" in labels and labels.keys() >= FOUND and unread:
+            stage = self.plan.stages[labels["boxes"].origin.stage].name
+            raise PlanError(
+                f"{self._loaded.where}: the boxes of stage {stage} are in pixels of the model's"
+                f" input; put nms behind it, which reads {unread[0].name} and maps them back"
+            )
 
     @staticmethod
     def _early(tensor: Tensor, guests: list[tuple[int, int]]) -> bool:

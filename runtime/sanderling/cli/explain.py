@@ -108,13 +108,13 @@ def _summary(plan: Plan) -> str:
     lines = [
         f"copies per frame: {copies} (the frame, {frame.type.nbytes:,} bytes, into the first stage)"
         if copies == 1
-        else f"copies per frame: {copies}",
+        else f"copies per frame: {copies} (one more for each further sandbox that reads a tensor)",
         f"float32 tensors between camera and detections: {printable(', '.join(floats)) or 'none'}",
     ]
     if handed:
         lines.append(
-            "handed from sandbox to sandbox behind that: only the rows that were found, at most"
-            f" {handed:,} bytes"
+            f"handed from sandbox to sandbox behind that: at most {handed:,} bytes, of what was"
+            " found only the rows that are there"
         )
     return "\n".join(lines)
 
