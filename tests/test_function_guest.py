@@ -15,7 +15,9 @@ from onnx import TensorProto
 
 import sanderling
 import tiny
+from sanderling import imaging
 from sanderling.errors import GuestDeadline, GuestTrap, GuestViolation, ModuleError, PlanError
+from sanderling.metadata import ModelMetadata, Quantization
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGITS = np.random.default_rng(3).normal(0, 3, (1, 1000)).astype(np.float32)
@@ -84,6 +86,21 @@ def test_it_takes_float32_only(tmp_path: Path) -> None:
     path = pipeline(tmp_path, wat(HALVE), np.zeros((1, 4), np.int64))
     with sanderling.open(path) as opened, pytest.raises(PlanError, match="must be f32"):
         opened.prepare(8, 8)
+    path = pipeline(tmp_path, wat(HALVE), np.zeros((1, 4), np.uint8))
+    with sanderling.open(path) as opened, pytest.raises(PlanError, match="without a scale"):
+        opened.prepare(8, 8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_quantized_values_come_as_float32(tmp_path: Path, dtype: type[np.integer]) -> None:
+    stored = np.arange(100, dtype=dtype).reshape(1, 100)
+    path = pipeline(tmp_path, wat(HALVE), stored)
+    said = ModelMetadata(tensors={"logits": Quantization(scale=0.25, zero_point=7)})
+    tiny.constant_model(tmp_path / "m.onnx", {"logits": stored}, said=said)
+    with sanderling.open(path) as opened:
+        for _ in range(2):
+            made = opened(IMAGE).tensors["values"]
+            np.testing.assert_array_equal(made, (stored.astype(np.float32) - 7) * 0.125)
 
 
 def test_memory_that_cannot_grow_is_named(tmp_path: Path) -> None:
@@ -118,6 +135,18 @@ def test_a_guest_in_go(tmp_path: Path) -> None:
     with sanderling.open(path) as opened:
         for _ in range(50):
             np.testing.assert_allclose(opened(IMAGE).tensors["values"], want, atol=1e-7)
+    shutil.copy(ROOT / "examples" / "guests" / "go" / "digits_go.toml", tmp_path)
+    image = imaging.read_image(ROOT / "examples" / "digits" / "3.png")
+    with (
+        sanderling.open(tmp_path / "digits_go.toml") as in_go,
+        sanderling.open(ROOT / "examples" / "digits.toml") as in_c,
+    ):
+        ours, theirs = in_c(image).classes, in_go(image).classes
+    assert ours is not None
+    assert theirs is not None
+    assert theirs.label(0) == "3"
+    np.testing.assert_array_equal(theirs.classes, ours.classes)
+    np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-6)
 
 
 def test_a_model_may_take_the_function_s_output(tmp_path: Path) -> None:

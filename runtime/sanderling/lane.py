@@ -76,6 +76,47 @@ class _HandOver:
         ctypes.memmove(self._to, self._from, self._size)
 
 
+class _Dequantize:
+    """A copy that turns quantized values into float32, for a bare function.
+
+    Args: as for `_HandOver`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tensor: Tensor,
+        reader: tuple[int, int],
+        shape: Callable[[], tuple[int, ...]],
+    ) -> None:
+        step = plan.stages[reader[0]].step
+        assert step is not None
+        self._step, self._index = step, reader[1]
+        self._from = _flat(plan.address(tensor), tensor)
+        memory = (ctypes.c_float * self._from.size).from_address(step.input_address(self._index))
+        self._to = np.ctypeslib.as_array(memory)
+        self._scale, self._zero_point = np.float32(tensor.type.scale), tensor.type.zero_point
+        self._shape = shape
+
+    def __call__(self) -> None:
+        shape = self._shape()
+        size = math.prod(shape)
+        to = self._to[:size]
+        np.subtract(self._from[:size], self._zero_point, out=to, dtype=np.float32)
+        np.multiply(to, self._scale, out=to)
+        self._step.set_input_shape(self._index, shape)
+
+
+def _hand_over(
+    plan: Plan, tensor: Tensor, reader: tuple[int, int], shape: Callable[[], tuple[int, ...]]
+) -> Callable[[], None]:
+    """What brings a tensor to a reader on every frame."""
+    step = plan.stages[reader[0]].step
+    kind = step.inputs[reader[1]] if step is not None else None
+    same = kind is None or kind.dtype is tensor.type.dtype
+    return (_HandOver if same else _Dequantize)(plan, tensor, reader, shape)
+
+
 class Lane:
     """Runs a plan.
 
@@ -90,9 +131,9 @@ class Lane:
         self._disturbed = False
         self._shape: tuple[int, ...] = ()
         self._frame: Array = np.empty(0, np.uint8)
-        self._frame_copies: list[_HandOver] = []
+        self._frame_copies: list[Callable[[], None]] = []
         self._results: list[tuple[str, Callable[[], tuple[int, ...]], Array]] = []
-        self._work: list[tuple[str, list[_HandOver], Step | None, Callable[[], None]]] = []
+        self._work: list[tuple[str, list[Callable[[], None]], Step | None, Callable[[], None]]] = []
         self._arrange()
 
     def _arrange(self) -> None:
@@ -101,7 +142,7 @@ class Lane:
         self._work = []
         for index, stage in enumerate(plan.stages):
             copies = [
-                _HandOver(plan, tensor, reader, self._shape_of(tensor))
+                _hand_over(plan, tensor, reader, self._shape_of(tensor))
                 for tensor in plan.tensors[1:]
                 for reader in plan.copied_to(tensor)
                 if reader[0] == index
@@ -110,7 +151,7 @@ class Lane:
             self._work.append((stage.name, copies, stage.step, run))
         frame = plan.tensors[0]
         self._frame_copies = [
-            _HandOver(plan, frame, reader, self._shape_of(frame))
+            _hand_over(plan, frame, reader, self._shape_of(frame))
             for reader in plan.copied_to(frame)
         ]
         self._results = [

@@ -183,7 +183,7 @@ class _Maker:
         """Give each tensor its home: the guest that writes it, else the first that reads it."""
         for tensor in self.plan.tensors:
             stage, port = tensor.origin.stage, tensor.origin.port
-            guests = [at for at in tensor.readers if self.plan.stages[at[0]].step is not None]
+            guests = [at for at in tensor.readers if self._takes(at, tensor)]
             if stage != FRAME and self.plan.stages[stage].step is not None:
                 tensor.home = ("output", stage, port)
             elif guests and (len(tensor.readers) == 1 or self._early(tensor, guests)):
@@ -192,6 +192,12 @@ class _Maker:
                 tensor.home = HostBuffer(tensor.type.nbytes)
         self.plan.results.extend(self._results())
         self._check_mapped()
+
+    def _takes(self, reader: tuple[int, int], tensor: Tensor) -> bool:
+        """Whether a reader is a guest whose input has the very bytes of the tensor."""
+        step = self.plan.stages[reader[0]].step
+        kind = step.inputs[reader[1]] if step is not None else None
+        return kind is not None and kind.dtype is tensor.type.dtype
 
     def _results(self) -> list[Tensor]:
         """The last stage's outputs; and the detections or classes, whoever made them last."""
@@ -251,8 +257,10 @@ class _Maker:
         kinds = [tensor.type if tensor else None for tensor in inputs]
         step: Step
         if stage.function:
-            assert kinds[0] is not None  # wired: it is not optional
-            step = FunctionStep(stage.module, stage.function, stage.name, kinds[0])
+            assert inputs[0] is not None  # wired: it is not optional
+            step = FunctionStep(
+                stage.module, stage.function, stage.name, self._as_float(stage, inputs[0])
+            )
         else:
             assert stage.module.manifest is not None
             params = self._params(stage, stage.module.manifest, index)
@@ -265,6 +273,16 @@ class _Maker:
         except GuestError as exc:
             raise PlanError(f"{self._loaded.where}: stage {exc}") from exc
         return Placed(stage.name, step, None, inputs, []), step.outputs
+
+    def _as_float(self, stage: GuestStage, tensor: Tensor) -> TensorType:
+        """What a bare function works on: float32, whatever the tensor is stored as."""
+        kind = tensor.type
+        if kind.dtype is not DType.F32 and not kind.scale:
+            raise PlanError(
+                f"{self._where(stage)}: {tensor.name} is {kind} without a scale; a bare function"
+                " works on float32, or on what is quantized"
+            )
+        return TensorType(DType.F32, kind.shape)
 
     def _neighbours(self, index: int) -> dict[str, ModelStage | None]:
         """The model that a guest works for, and the one whose outputs it sees."""

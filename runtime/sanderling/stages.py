@@ -16,7 +16,12 @@ from sanderling.model import Model, Port
 from sanderling.tensor import DType, shape_text
 from sanderling.wiring import Ends, Origin, wire
 
-FUNCTION_INPUT = TensorSpec(name="values", dtypes=["f32"], shapes=[["..."]])
+FUNCTION_INPUT = TensorSpec(
+    name="values",
+    dtypes=["f32", "u8", "i8"],
+    shapes=[["..."]],
+    help="float32; quantized values are turned into it on the way",
+)
 
 
 @dataclass(frozen=True, slots=True)
