@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 
 import sanderling
-from sanderling import imaging, manifest
+from sanderling import config, errors, imaging, manifest, metadata, policy
 
 ROOT = Path(__file__).resolve().parents[1]
 ABI = (ROOT / "docs" / "abi.md").read_text()
+PIPELINE = (ROOT / "docs" / "pipeline.md").read_text()
+PYTHON = (ROOT / "docs" / "python.md").read_text()
 README = (ROOT / "README.md").read_text()
 INVERT = ROOT / "examples" / "guests" / "invert"
 
@@ -90,6 +96,9 @@ def test_the_python_in_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert len(printed) == 2
     np.testing.assert_allclose(printed[0][0], [176, 56, 272, 178], atol=3)
+    shown.append((False, None))
+    with pytest.raises(SystemExit, match="no camera"):
+        exec(compile(code, "README.md", "exec"), {"Camera": Camera})
 
 
 def test_the_line_in_the_readme_has_the_keys_of_a_real_one() -> None:
@@ -99,7 +108,154 @@ def test_the_line_in_the_readme_has_the_keys_of_a_real_one() -> None:
         real = faces(photo).as_dict()
     assert list(shown) == list(real)
     assert list(shown["detections"][0]) == list(real["detections"][0])
-    np.testing.assert_allclose(shown["detections"][0]["box"], real["detections"][0]["box"], atol=1)
+    first, wanted = shown["detections"][0], real["detections"][0]
+    np.testing.assert_allclose(first["box"], wanted["box"], atol=1)
+    assert abs(first["score"] - wanted["score"]) <= 0.005
+    assert f"one face, {wanted['score']:.2f}, found" in README
+    np.testing.assert_allclose(first["points"], wanted["points"][: len(first["points"])], atol=1)
+
+
+def guest_reference() -> str:
+    """The chapter on the installed guests, as their manifests have it."""
+    text = ""
+    for path in sorted((ROOT / "wasm_modules" / "dist").glob("*.wasm")):
+        module = manifest.read_manifest(path.read_bytes(), path.name)
+        text += f"### {module.name}\n\n{module.summary}\n\n"
+        text += "| takes, gives | | |\n|---|---|---|\n"
+        for way, specs in (("takes", module.inputs), ("gives", module.outputs)):
+            for spec in specs:
+                optional = "optional; " if spec.optional else ""
+                note = f"{optional}{spec.help}".rstrip("; ")
+                text += f"| {way} `{spec.name}` | {spec.kinds} | {note} |\n"
+        text += "\n| parameter | type | default | |\n|---|---|---|---|\n"
+        for param in module.params:
+            kind = " ".join(f"`{choice}`" for choice in param.choices) or param.type
+            low, high = (f"{end:g}" if end is not None else "" for end in (param.min, param.max))
+            if low or high:
+                kind += f", {low} to {high}" if low and high else f", at least {low}"
+            follows = f"; follows `{param.source}`" if param.source else ""
+            default = json.dumps(param.default)
+            text += f"| `{param.name}` | {kind} | `{default}` | {param.help}{follows} |\n"
+        text += "\n"
+    return text.strip()
+
+
+def test_the_page_has_every_installed_guest_as_its_manifest_has_it() -> None:
+    _, _, shown = PIPELINE.partition("## Installed guests\n")
+    assert shown[shown.index("### ") :].strip() == guest_reference()
+
+
+def table(text: str, heading: str) -> dict[str, str]:
+    """The first table under a heading: the first column and the second, without their ticks."""
+    _, found, rest = text.partition(f"{heading}\n")
+    assert found, heading
+    part = re.split(r"^#", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    rows = re.findall(r"^\| `([^|]*)` \| ([^|]*) \|", part, re.MULTILINE)
+    return {key: value.strip("`") for key, value in rows}
+
+
+def said(default: object) -> str:
+    """A default as the page writes it."""
+    if default is msgspec.NODEFAULT:
+        return "required"
+    if default is None:
+        return "none"
+    return json.dumps(list(default) if isinstance(default, tuple) else default)
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("### `[pipeline]`", config.PipelineTable),
+        ("### `image` of a model", metadata.ImageInput),
+        ("### `tensors` of a model", metadata.Quantization),
+        ("### `[policy]`", policy.Policy),
+    ],
+)
+def test_the_tables_have_every_key_and_its_default(
+    heading: str, kind: type[msgspec.Struct]
+) -> None:
+    keys = {field.encode_name: said(field.default) for field in msgspec.structs.fields(kind)}
+    assert table(PIPELINE, heading) == keys
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"), [("guest", config._GUEST_KEYS), ("model", config._MODEL_KEYS)]
+)
+def test_the_tables_have_every_key_of_a_stage(kind: str, keys: set[str]) -> None:
+    assert set(table(PIPELINE, f"### `[[stage]]` with a {kind}")) == keys
+
+
+def recipe(name: str) -> str:
+    """The pipeline file under a heading of docs/pipeline.md."""
+    return blocks(PIPELINE.partition(f"### {name}\n")[2], "toml")[0]
+
+
+def test_the_recipes_in_the_page_are_pipeline_files() -> None:
+    recipes = blocks(PIPELINE, "toml")
+    assert len(recipes) == 4
+    for text in recipes:
+        config.parse(text.encode(), "pipeline.md")
+
+
+def test_the_classifier_in_the_page_finds_the_digit(tmp_path: Path) -> None:
+    path = tmp_path / "classify.toml"
+    path.write_text(recipe("A classifier"))
+    with sanderling.open(path) as digits:
+        result = digits(imaging.read_image(ROOT / "examples" / "digits" / "6.png"))
+    assert result.detections is None
+    assert result.classes is not None
+    assert (len(result.classes), result.classes.label(0)) == (3, "6")
+
+
+def test_the_bare_model_in_the_page_does_what_its_metadata_did(tmp_path: Path) -> None:
+    model = onnx.load(ROOT / "models" / "digits-int8.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    (tmp_path / "bare.toml").write_text(recipe("A model without metadata"))
+    image = imaging.read_image(ROOT / "examples" / "digits" / "8.png")
+    with (
+        sanderling.open(tmp_path / "bare.toml") as bare,
+        sanderling.open(ROOT / "examples" / "digits.toml") as whole,
+    ):
+        found, wanted = bare(image).classes, whole(image).classes
+    assert found is not None
+    assert wanted is not None
+    assert found.labels == wanted.labels
+    np.testing.assert_array_equal(found.classes[:3], wanted.classes)
+    np.testing.assert_array_equal(found.scores[:3], wanted.scores)
+
+
+def test_the_facts_in_the_page_are_those_that_guests_follow() -> None:
+    shown = PIPELINE.partition("| fact | |\n")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in shown.splitlines()]
+    listed = set(re.findall(r"`([a-z_]+)`", "".join(rows)))
+    with sanderling.open(ROOT / "examples" / "digits.toml") as digits:
+        model = digits._loaded.stages[1]
+    assert listed == set(model.facts()) | {"classes"}
+
+
+def test_the_python_page_has_every_field_and_method() -> None:
+    for kind in (sanderling.Frame, sanderling.Result, sanderling.Detections, sanderling.Classes):
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert set(table(PYTHON, f"### `{kind.__name__}`")) == fields
+    public = {name for name in vars(sanderling.Pipeline) if not name.startswith("_")}
+    listed = table(PYTHON, "### `Pipeline`")
+    assert {re.split(r"\W", call)[0] for call in listed} - {"pipeline"} == public
+
+
+def test_the_errors_in_the_python_page_are_the_tree() -> None:
+    (tree,) = blocks(PYTHON, "text")
+    assert textwrap.indent(tree, "    ") in (errors.__doc__ or "")
+
+
+def test_the_python_in_the_python_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    printed: list[tuple[object, ...]] = []
+    names: dict[str, object] = {"print": lambda *a: printed.append(a)}
+    for code in blocks(PYTHON, "python"):
+        exec(compile(code, "python.md", "exec"), names)
+    assert [line[0] for line in printed] == ["face"]
 
 
 def test_every_link_leads_somewhere() -> None:
