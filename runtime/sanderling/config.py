@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated
 
 import msgspec
 
 from sanderling.errors import ConfigError
 from sanderling.metadata import ImageInput, Quantization
 from sanderling.policy import Policy
-from sanderling.text import MAX_KEY_PARTS, has_deep_key, printable
+from sanderling.schema import explain, explain_toml
+from sanderling.text import MAX_KEY_PARTS, has_deep_key
 
 MAX_STAGES = 32
 _MAX_BYTES = 1 << 20
 
 StageName = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._#-]+\Z")
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9._#-]+\Z",
+        description="letters, digits, '.', '_', '#' and '-' only",
+    ),
 ]
 
 
@@ -110,9 +117,9 @@ def parse(data: bytes, where: str) -> PipelineFile:
     try:
         file = msgspec.toml.decode(data, type=PipelineFile)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {printable(_explain(str(exc)))}") from exc
+        raise ConfigError(f"{where}: {explain(exc, PipelineFile)}") from exc
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
-        raise ConfigError(f"{where}: not TOML: {printable(exc)}") from exc
+        raise ConfigError(f"{where}: not TOML: {explain_toml(exc, data)}") from exc
     if not 0 < len(file.stages) <= MAX_STAGES:
         raise ConfigError(
             f"{where}: {len(file.stages)} tables [[stage]]; a pipeline has 1 to {MAX_STAGES}"
@@ -161,46 +168,3 @@ def stage_names(file: PipelineFile) -> list[str]:
             taken.add(name)
         names.append(name)
     return names
-
-
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
-
-
-def _explain(text: str) -> str:
-    """A validation message in the words of the file: which key, and what would be accepted."""
-    match = _AT.match(text)
-    what = match["what"] if match else text
-    path = (match["path"] or "").lstrip(".") if match else ""
-    place = re.sub(r"\[(\d+)\]", lambda index: f" {int(index[1]) + 1}", path)
-    known = _keys_at(path)
-    unknown = _UNKNOWN.match(what)
-    if unknown and known:
-        what = f"unknown key {unknown[1]!r}; known are {', '.join(known)}"
-    else:
-        what = what.replace("Object missing required field", "missing the key")
-        what = what.replace("`", "'")
-    return f"{place}: {what}" if place else what
-
-
-def _keys_at(path: str) -> list[str]:
-    """The keys that are known at a path such as `stage[0].image`."""
-    kind: object = PipelineFile
-    for part in filter(None, re.split(r"[.\[\]]+", path)):
-        if part.isdigit() or part == "...":
-            continue
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            return []
-        names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
-        hint = get_type_hints(kind).get(names.get(part, ""))
-        kind = next(
-            (
-                inner
-                for inner in (hint, *get_args(hint))
-                if isinstance(inner, type) and issubclass(inner, msgspec.Struct)
-            ),
-            None,
-        )
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return list(kind.__struct_encode_fields__)
-    return []

@@ -15,6 +15,7 @@ import msgspec
 
 from sanderling import wasmfile
 from sanderling.errors import ConfigError, ModuleError
+from sanderling.schema import explain, explain_toml
 from sanderling.tensor import DType, shape_text
 from sanderling.text import MAX_KEY_PARTS, has_deep_key, printable
 
@@ -32,7 +33,20 @@ Dim = int | str
 """A dimension in a pattern: a number, a name (`"W"`), a number and a name (`"4+C"`), or `"..."`,
 which stands for any number of leading dimensions."""
 ParamValue = int | float | bool | str | list[int | float]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9_]{0,63}\Z",
+        description="1 to 64 lower-case letters, digits and '_', a letter first",
+    ),
+]
+ParamType = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(bool|enum|(i32|f32)(\[[1-9][0-9]?\])?)\Z",
+        description="bool, enum, i32, f32, or an array such as f32[3]",
+    ),
+]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,7 +88,7 @@ class Param(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """
 
     name: Name
-    type: Annotated[str, msgspec.Meta(pattern=r"^(bool|enum|(i32|f32)(\[[1-9][0-9]?\])?)\Z")]
+    type: ParamType
     default: ParamValue
     min: float | None = None
     max: float | None = None
@@ -133,8 +147,12 @@ def parse_toml(text: str, where: str) -> Manifest:
         raise ModuleError(f"{where}: a key of more than {MAX_KEY_PARTS} parts")
     try:
         manifest = msgspec.toml.decode(text, type=Manifest)
+    except msgspec.ValidationError as exc:
+        raise ModuleError(f"{where}: {explain(exc, Manifest)}") from exc
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
-        raise ModuleError(f"{where}: not a module manifest: {printable(exc)}") from exc
+        raise ModuleError(
+            f"{where}: not TOML: {explain_toml(exc, text.encode(errors='replace'))}"
+        ) from exc
     _check(manifest, where)
     return manifest
 
@@ -147,6 +165,8 @@ def parse_json(data: bytes, where: str) -> Manifest:
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
+    except msgspec.ValidationError as exc:
+        raise ModuleError(f"{where}: its section {SECTION}: {explain(exc, Manifest)}") from exc
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
         raise ModuleError(
             f"{where}: the section {SECTION} is not a manifest: {printable(exc)}"

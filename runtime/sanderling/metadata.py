@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from sanderling.errors import ModelError
+from sanderling.schema import explain
 from sanderling.text import printable
 
 KEY = "sanderling.model"
@@ -89,6 +90,8 @@ def parse(text: str, where: str) -> ModelMetadata:
         return ModelMetadata()
     try:
         return msgspec.json.decode(text, type=ModelMetadata)
+    except msgspec.ValidationError as exc:
+        raise ModelError(f"{where}: the metadata {KEY}: {explain(exc, ModelMetadata)}") from exc
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
         raise ModelError(f"{where}: the metadata {KEY} is malformed: {printable(exc)}") from exc
 
