@@ -28,6 +28,9 @@ DEBIAN = CACHE / "root"
 SITE = CACHE / "site"
 EXPECTED = CACHE / "expected.npz"
 
+LONGEST_S = 1500
+"""A run that takes longer hangs: five minutes are usual."""
+
 SUITE = "bookworm"
 PYTHON = "3.11"
 PACKAGES = "python3-minimal,libpython3-stdlib,libstdc++6,libgcc-s1,libgomp1,zlib1g,libexpat1"
@@ -76,8 +79,8 @@ def main() -> int:
     stamped("site", PYTHON + "".join(wheels) + (ROOT / "constraints.txt").read_text(), make_site)
     run([sys.executable, str(ROOT / "tests" / "arm64" / "outputs.py"), str(EXPECTED)])
     with ThreadPoolExecutor() as pool:
-        codes = list(pool.map(lambda cpu: test(cpu, arguments), PROCESSORS))
-    return max(codes)
+        passed = list(pool.map(lambda cpu: test(cpu, arguments), PROCESSORS))
+    return 0 if all(passed) else 1
 
 
 def check() -> str | None:
@@ -86,9 +89,9 @@ def check() -> str | None:
     lacking = [package for command, package in needed.items() if shutil.which(command) is None]
     if lacking:
         return f"this needs emulation: apt-get install {' '.join(lacking)}"
-    probe = inside("cortex-a72", "/bin/true")
-    if probe.returncode:
-        return f"this needs user namespaces, which are off here: {probe.stderr.strip()}"
+    code, said = inside("cortex-a72", "/bin/true")
+    if code != 0:
+        return f"this needs user namespaces, which are off here: {said.strip()}"
     return None
 
 
@@ -120,6 +123,7 @@ def make_root(target: Path) -> None:
 def make_site(target: Path) -> None:
     """The wheels for Arm of what the tests need."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    command += ["--no-warn-conflicts"]  # with this environment, which is another
     command += ["--constraint", str(ROOT / "constraints.txt"), "--only-binary", ":all:"]
     command += ["--python-version", PYTHON, "--target", str(target)]
     for glibc in range(17, 37):  # 2.36 is bookworm's
@@ -146,15 +150,19 @@ def run(command: list[str]) -> None:
         raise SystemExit(f"test-arm64: failed with exit code {done.returncode}: {command[:6]} ...")
 
 
-def inside(cpu: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where 64-bit Arm programs run as this processor."""
+def inside(cpu: str, *command: str) -> tuple[int | None, str]:
+    """Run a command where 64-bit Arm programs run as this processor.
+
+    Returns:
+        Its exit code, None when it was stopped for taking too long, and what it said.
+    """
     part, features = PROCESSORS[cpu]
     core = f"BogoMIPS\t: 108.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\n"
     core += f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {part}\nCPU revision\t: 3\n"
     CACHE.mkdir(parents=True, exist_ok=True)
     info = CACHE / f"{cpu}.cpuinfo"
     info.write_text("\n".join(f"processor\t: {index}\n{core}" for index in range(4)) + "\n")
-    escaped = ["".join(f"\\x{byte:02x}" for byte in part) for part in (MAGIC, MASK)]
+    escaped = ["".join(f"\\x{byte:02x}" for byte in raw) for raw in (MAGIC, MASK)]
     interpreter = shutil.which("qemu-aarch64-static")
     environment = {
         "CPUINFO": str(info),
@@ -173,29 +181,34 @@ def inside(cpu: str, *command: str) -> subprocess.CompletedProcess[str]:
     }
     if "CI" in os.environ:
         environment["CI"] = os.environ["CI"]
-    return subprocess.run(
-        ["unshare", "-Urm", "sh", "-c", INSIDE, "sh", *command],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # Into a file, to be looked at meanwhile.
+    log = CACHE / f"{cpu}.log"
+    with log.open("w") as output:
+        try:
+            code: int | None = subprocess.run(
+                ["unshare", "-Urm", "--fork", "--kill-child", "sh", "-c", INSIDE, "sh", *command],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=LONGEST_S,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = None
+    return code, log.read_text(errors="replace")
 
 
-def test(cpu: str, arguments: list[str]) -> int:
-    """Run the tests as this processor; print what they said; the exit code."""
+def test(cpu: str, arguments: list[str]) -> bool:
+    """Run the tests as this processor and print what they said; whether they passed."""
     began = monotonic()
-    done = inside(
-        cpu,
-        str(DEBIAN / f"usr/bin/python{PYTHON}"),
-        *("-m", "pytest", "-m", "not toolchain", "-p", "no:cacheprovider", "--durations=10"),
-        *arguments,
-    )
-    print(f"== {cpu}\n{done.stdout}{done.stderr}", end="")
-    print(f"== {cpu}: exit code {done.returncode}, {monotonic() - began:.0f} s", flush=True)
-    return done.returncode
+    options = ["-m", "not toolchain", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=120"]
+    python = str(DEBIAN / f"usr/bin/python{PYTHON}")
+    code, said = inside(cpu, python, "-m", "pytest", *options, "--durations=10", *arguments)
+    ended = f"stopped after {LONGEST_S} s" if code is None else f"exit code {code}"
+    print(f"== {cpu}\n{said}== {cpu}: {ended}, {monotonic() - began:.0f} s", flush=True)
+    return code == 0
 
 
 if __name__ == "__main__":
