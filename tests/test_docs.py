@@ -24,6 +24,11 @@ ABI = (ROOT / "docs" / "abi.md").read_text()
 PIPELINE = (ROOT / "docs" / "pipeline.md").read_text()
 PYTHON = (ROOT / "docs" / "python.md").read_text()
 README = (ROOT / "README.md").read_text()
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 INVERT = ROOT / "examples" / "guests" / "invert"
 
 
@@ -48,6 +53,41 @@ def test_the_manifest_in_the_page_is_the_one_in_the_examples() -> None:
     kept = manifest.parse_toml((INVERT / "module.toml").read_text(), "module.toml")
     assert (shown.inputs, shown.outputs, shown.limits) == (kept.inputs, kept.outputs, kept.limits)
     assert [param.name for param in shown.params] == [param.name for param in kept.params]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ("top", manifest.Manifest),
+        ("`[[input]]`, `[[output]]`", manifest.TensorSpec),
+        ("`[[param]]`", manifest.Param),
+        ("`[limits]`", manifest.Limits),
+    ],
+)
+def test_the_page_says_which_keys_a_manifest_must_have(
+    row: str, kind: type[msgspec.Struct]
+) -> None:
+    (line,) = [line for line in ABI.splitlines() if line.startswith(f"| {row} |")]
+    required, others = (
+        set(re.findall(r"`([a-z_]+)`", re.sub(r"\(.*?\)", "", part)))
+        for part in line.split("|")[2:4]
+    )
+    fields = msgspec.structs.fields(kind)
+    assert required == {field.encode_name for field in fields if field.required}
+    assert others == {field.encode_name for field in fields if not field.required}
+
+
+def test_the_helpers_in_the_page_are_in_the_headers() -> None:
+    include = ROOT / "wasm_modules" / "include"
+    headers = squeezed(
+        "".join((include / f"{n}.h").read_text() for n in ("sanderling", "sl_guest"))
+    )
+    shown = re.findall(r"`(\w[\w ]* \*?sl_\w+\([^`]*\w\))`", ABI)
+    assert {"sl_fail", "sl_declare", "sl_params", "sl_ptr"} <= {
+        re.findall(r"sl_\w+(?=\()", signature)[0] for signature in shown
+    }
+    for signature in shown:
+        assert squeezed(signature) in headers, signature
 
 
 @pytest.mark.toolchain
@@ -258,7 +298,21 @@ def test_the_python_in_the_python_page_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert [line[0] for line in printed] == ["face"]
 
 
-def test_every_link_leads_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def anchors(page: Path) -> set[str]:
+    """What its headings can be linked by."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("guest", ["go", "invert"])
+def test_the_pipelines_of_the_example_guests_are_pipeline_files(guest: str) -> None:
+    (text,) = blocks((ROOT / "examples" / "guests" / guest / "README.md").read_text(), "toml")
+    config.parse(text.encode(), guest)
