@@ -13,6 +13,7 @@ import pytest
 
 import hostile
 import tiny
+from commandline import COMMAND, refused, run
 from sanderling import imaging
 from sanderling.cli import run as cli_run
 from sanderling.detections import Detections, Result
@@ -21,31 +22,6 @@ from sanderling.metadata import ModelMetadata
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"
 PHOTO = ROOT / "examples" / "astronaut.png"
-COMMAND = [sys.executable, "-c", "from sanderling.cli import main; main()"]
-
-
-def run(*args: object, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*COMMAND, *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=cwd,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def refused(*args: object, cwd: Path | None = None) -> str:
-    """The one line of a refusal."""
-    done = run(*args, code=2, cwd=cwd)
-    assert done.stdout == ""
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("sanderling: ")
-    return lines[0]
 
 
 def centre(box: list[float]) -> tuple[float, float]:

@@ -46,13 +46,46 @@ def find(kind: str, name: str, near: Path, where: str) -> Path:
         path = folder / f"{name}{suffix}"
         if _is_file(path):
             return path
-    installed = sorted(
-        {path.stem for folder in folders(kind) for path in folder.glob(f"*{suffix}")}
-    )
     raise ConfigError(
-        f"{where}: {kind} {name!r}: not beside the pipeline file, and not installed; installed are"
-        f" {printable(', '.join(installed)) or 'none'}"
+        f"{where}: {kind} {name!r}: not beside the pipeline file, and not installed;"
+        f" installed are {_installed(kind)}"
     )
+
+
+def locate(kind: str, given: Path) -> Path:
+    """The file that a person means on the command line: a path, or an installed one's bare name.
+
+    Args:
+        kind: `guest` or `model`.
+        given: what was written.
+
+    Raises:
+        ConfigError: a bare name that is not installed; says what is.
+    """
+    suffix = _SUFFIX[kind]
+    if len(given.parts) != 1 or given.suffix == suffix or _exists(given):
+        return given
+    for folder in folders(kind):
+        path = folder / f"{given}{suffix}"
+        if _is_file(path):
+            return path
+    raise ConfigError(
+        f"{given}: no such file, and no {kind} of that name is installed; installed are"
+        f" {_installed(kind)}"
+    )
+
+
+def _installed(kind: str) -> str:
+    suffix = _SUFFIX[kind]
+    names = {path.stem for folder in folders(kind) for path in folder.glob(f"*{suffix}")}
+    return printable(", ".join(sorted(names))) or "none"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_file(path: Path) -> bool:

@@ -151,9 +151,7 @@ class PictureFolder(Sink):
 
     def write(self, frame: Frame, result: Result) -> None:
         """Write the picture."""
-        name = Path(frame.source).name
-        if not imaging.writable(name):
-            name += ".jpg"
+        name = _picture_name(Path(frame.source))
         if _same(self._folder / name, Path(frame.source)):
             raise OutputError(f"{self._folder}: the originals are here; choose another folder")
         write_picture(self._folder / name, imaging.annotate(frame.image, result))
@@ -219,6 +217,36 @@ def write_picture(path: Path, image: Image) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise _refuse(path, exc) from exc
+
+
+def annotation_target(given: str, source_path: Path, source: Source) -> Path:
+    """Where the annotated pictures of a source go.
+
+    Args:
+        given: a file, or a folder; a slash at its end makes it one that need not be there yet.
+        source_path: the picture, folder or video that is read.
+        source: the same, opened.
+
+    Raises:
+        OutputError: it names one file, and the source is a folder.
+    """
+    path = Path(given)
+    folder = path.is_dir() or given.endswith(os.sep)
+    if source_path.is_dir():
+        if not folder and path.suffix.lower() in imaging.IMAGE_SUFFIXES:
+            raise OutputError(
+                f"{given}: one picture, but the source is a folder of them; name a folder"
+            )
+        return path
+    if not folder:
+        return path
+    if source.fps:
+        return path / f"{source_path.stem}.mp4"
+    return path / _picture_name(source_path)
+
+
+def _picture_name(source: Path) -> str:
+    return source.name if imaging.writable(source.name) else f"{source.name}.jpg"
 
 
 def annotated(path: Path, source_path: Path, source: Source) -> Sink:

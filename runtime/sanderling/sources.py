@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,6 +12,12 @@ from pathlib import Path
 from sanderling import imaging
 from sanderling.errors import SourceError
 from sanderling.frame import Frame, Image
+
+_ELSEWHERE = "cameras and streams are read from Python (docs/python.md)"
+_STREAM = re.compile(r"[a-z][a-z0-9+.-]*://|/dev/video", re.IGNORECASE)
+_VIDEO_SUFFIXES = frozenset(
+    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+)
 
 
 class Source(ABC):
@@ -103,10 +110,19 @@ def open_source(where: str) -> Source:
                 known = ", ".join(sorted(imaging.IMAGE_SUFFIXES))
                 raise SourceError(f"{where}: no pictures in this folder ({known})")
             return Pictures(found)
+        if _STREAM.match(where) or (where.isdecimal() and not path.exists()):
+            raise SourceError(f"{where}: {_ELSEWHERE}")
+        if path.exists() and not path.is_file():
+            raise SourceError(f"{where}: not a file; {_ELSEWHERE}")
         if not path.exists():
             raise SourceError(f"{where}: there is no such picture, folder or video")
     except OSError as exc:
         raise SourceError(f"{where}: cannot be read: {exc.strerror}") from exc
     if path.suffix.lower() in imaging.IMAGE_SUFFIXES:
         return Pictures([path])
-    return VideoFile(path)
+    try:
+        return VideoFile(path)
+    except SourceError as exc:
+        if path.suffix.lower() in _VIDEO_SUFFIXES:
+            raise
+        raise SourceError(f"{where}: neither a picture nor a video that can be decoded") from exc

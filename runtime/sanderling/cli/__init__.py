@@ -57,8 +57,7 @@ def _main() -> int:
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.ClickException as exc:
-        exc.show()
-        return 2
+        return _usage(exc)
     except (click.Abort, KeyboardInterrupt):
         click.echo("sanderling: stopped", err=True)
         return 130
@@ -84,3 +83,15 @@ def _main() -> int:
         )
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _usage(exc: click.ClickException) -> int:
+    """A command that was not written as it must be: one line, or the help of a bare group."""
+    if isinstance(exc, click.exceptions.NoArgsIsHelpError):
+        exc.show()
+        return 2
+    said = " ".join(exc.format_message().split()).rstrip(".")
+    context = exc.ctx if isinstance(exc, click.UsageError) else None
+    see = f"; see {context.command_path} --help" if context is not None else ""
+    click.echo(f"sanderling: {printable(said)}{see}", err=True)
+    return 2

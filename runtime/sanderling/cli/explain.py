@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sanderling.cli.text import parse_size, table
+from sanderling.cli.text import GivenPath, parse_size, table
 from sanderling.tensor import DType, shape_text
 from sanderling.text import printable
 from sanderling.wiring import FRAME
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: sanderling explain faces.toml --frame 1920x1080")
-@click.argument("pipeline", type=click.Path(path_type=Path))
+@click.argument("pipeline", type=GivenPath())
 @click.option("--frame", default="1280x720", show_default=True, help="Size of the frames, WxH.")
 def command(pipeline: Path, frame: str) -> None:
     """Show each tensor of PIPELINE: dtype, shape, bytes, where it lives, what is copied."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from sanderling.cli.text import parse_size, table
+from sanderling import library
+from sanderling.cli.text import GivenPath, parse_size, table
 from sanderling.errors import ConfigError
 from sanderling.tensor import shape_text
 from sanderling.text import printable
@@ -17,18 +18,22 @@ from sanderling.text import printable
 if TYPE_CHECKING:
     from sanderling.model import Model
 
-_FILE = click.Path(path_type=Path)
+_FILE = GivenPath()
 
 
-@click.group(epilog="Example: sanderling model inspect centerface-int8.onnx")
+@click.group(epilog="Example: sanderling model inspect centerface-int8")
 def command() -> None:
     """Look at and quantize models."""
 
 
-@command.command(epilog="Example: sanderling model inspect centerface-int8.onnx")
+@command.command(
+    short_help="Show a model's inputs and outputs.",
+    epilog="Example: sanderling model inspect centerface-int8",
+)
 @click.argument("file", type=_FILE)
 def inspect(file: Path) -> None:
-    """Show FILE's inputs and outputs with dtype, shape, scale and zero point."""
+    """Show the inputs and outputs of FILE, or of an installed model, by its bare name."""
+    file = library.locate("model", file)
     from sanderling import model  # noqa: PLC0415 - loads onnxruntime
 
     click.echo(_describe(model.load(file), file))
@@ -96,8 +101,9 @@ def _triple(text: str | None, what: str) -> tuple[float, ...] | None:
 
 
 @command.command(
+    short_help="Make a model of 8 bits out of a float one.",
     epilog="Example: sanderling model quantize yolov8n.onnx -o yolov8n-int8.onnx"
-    " --calibrate photos --std 255,255,255"
+    " --calibrate photos --std 255,255,255",
 )
 @click.argument("file", type=_FILE, metavar="IN.onnx")
 @click.option(

@@ -76,6 +76,8 @@ def run(job: Job) -> Report:
     chosen = _pictures(job)
 
     bench, outputs, notes = _bench(job, source, picture, image, chosen)
+    if said.image is None and not {"mean", "std"} & job.image.keys():
+        notes["numbers"] = "pixels go in as 0 to 255; most models want --std 255,255,255"
     tried = iter(range(1, 4))
     plan = choose.choose(bench, job.tail, lambda: job.progress("choose", next(tried), 3))
     job.progress("choose", 3, 3)
