@@ -22,6 +22,7 @@ FUNCTION_INPUT = TensorSpec(
     shapes=[["..."]],
     help="float32; quantized values are turned into it on the way",
 )
+FUNCTION_OUTPUT = TensorSpec(name="values", dtypes=["f32"], shapes=[["..."]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,15 @@ class GuestStage:
         return list(manifest.inputs) if manifest else [FUNCTION_INPUT]
 
     @property
+    def outputs(self) -> list[TensorSpec]:
+        """What it makes."""
+        manifest = self.module.manifest
+        return list(manifest.outputs) if manifest else [FUNCTION_OUTPUT]
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """What it makes, by name."""
-        manifest = self.module.manifest
-        return tuple(spec.name for spec in manifest.outputs) if manifest else ("values",)
+        return tuple(spec.name for spec in self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +176,8 @@ def _ends(stage: AnyStage, given: Stage) -> Ends:
             outputs=stage.output_names,
             explicit=given.inputs,
             kinds={spec.name: spec.kinds for spec in stage.inputs},
+            from_frame=frozenset(spec.name for spec in stage.inputs if spec.source),
+            aside=frozenset(spec.name for spec in stage.outputs if spec.aside),
         )
     fixed = [port.typed().shape for port in stage.outputs if port.fixed]
     return Ends(
