@@ -18,6 +18,7 @@ from sanderling import imaging
 from sanderling.cli import run as cli_run
 from sanderling.detections import Detections, Result
 from sanderling.metadata import ModelMetadata
+from sanderling.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"
@@ -98,7 +99,7 @@ def test_a_video_is_annotated_and_limited(tmp_path: Path) -> None:
     lines = list(map(json.loads, done.stdout.splitlines()))
     assert [line["frame"] for line in lines] == [0, 1, 2, 3]
     assert all(len(line["detections"]) == 1 for line in lines)
-    assert len(list(imaging.Video(out).frames())) == 4
+    assert len(list(open_source(str(out)).frames())) == 4
 
 
 def test_explain_shows_one_copy_and_no_float_on_the_way() -> None:

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 # Before the import: OpenCV reads both once. A header may claim any size, and a board has little
@@ -24,6 +23,7 @@ import numpy as np
 from sanderling.detections import Classes, Detections, Result
 from sanderling.errors import OutputError, SourceError
 from sanderling.frame import Image
+from sanderling.source import usable
 from sanderling.text import printable
 
 IMAGE_SUFFIXES = frozenset(
@@ -179,6 +179,9 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
+        self._over = self._closed = False
+        self._seen = 0
         if not path.is_file():
             raise SourceError(f"{path}: there is no such file")
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -189,33 +192,62 @@ class Video:
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = float(rate) if 0 < rate < 1e4 else 25.0
 
-    def frames(self) -> Iterator[Image]:
-        """Each picture, uint8 `[height, width, 3]`, BGR.
+    def grab(self) -> bool:
+        """Go to the next frame; False at the end, when closed, and ever after.
 
         Raises:
             SourceError: it holds none, or fewer than its header says (allowing for a rounding).
         """
-        seen = 0
-        while True:
+        with self._lock:
+            if self._over:
+                return False
             try:
-                good, image = self._capture.read()
+                good = self._capture.grab()
             except cv2.error as exc:
-                raise SourceError(f"{self._path}: frame {seen} cannot be decoded: {exc}") from exc
-            if not good:
-                break
-            yield np.asarray(image, np.uint8)
-            seen += 1
-        if seen == 0:
+                self._over = True
+                raise SourceError(
+                    f"{self._path}: frame {self._seen} cannot be read: {printable(exc.err)}"
+                ) from exc
+            self._over = not good
+            self._seen += good
+        if good:
+            return True
+        if self._seen == 0:
             raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
-        if seen < self.count - max(2, self.count // 100):
+        if self._seen < self.count - max(2, self.count // 100):
             raise SourceError(
-                f"{self._path}: the video ends early, after {seen} of {self.count} frames; it is"
-                " cut off or damaged"
+                f"{self._path}: the video ends early, after {self._seen} of {self.count} frames;"
+                " it is cut off or damaged"
             )
+        return False
+
+    def retrieve(self, into: Image | None = None) -> Image:
+        """The frame, uint8 `[height, width, 3]`, BGR.
+
+        Args:
+            into: decoded into, if it is exactly of that kind.
+
+        Raises:
+            SourceError: it cannot be decoded, or there is none.
+        """
+        with self._lock:
+            if self._closed or not self._seen:
+                raise SourceError(f"{self._path}: no frame was grabbed")
+            try:
+                good, image = self._capture.retrieve(usable(into))
+            except cv2.error as exc:
+                raise SourceError(
+                    f"{self._path}: frame {self._seen - 1} cannot be decoded: {printable(exc.err)}"
+                ) from exc
+        if not good:
+            raise SourceError(f"{self._path}: frame {self._seen - 1} cannot be decoded")
+        return np.asarray(image, np.uint8)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._capture.release()
+        with self._lock:
+            self._over = self._closed = True
+            self._capture.release()
 
 
 class VideoWriter:

@@ -18,7 +18,7 @@ from sanderling import imaging
 from sanderling.detections import Result
 from sanderling.errors import OutputError
 from sanderling.frame import Frame, Image
-from sanderling.sources import Source
+from sanderling.source import Source
 
 
 class Sink(ABC):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sanderling.frame import Frame
     from sanderling.pipeline import Pipeline
     from sanderling.sinks import Sink
-    from sanderling.sources import Source
+    from sanderling.source import Source
 
 _ALIKE = 3
 """Failures of one stage for one reason that are told one by one; the sum counts the others."""

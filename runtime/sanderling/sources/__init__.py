@@ -3,81 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 from sanderling import imaging
 from sanderling.errors import SourceError
-from sanderling.frame import Frame, Image
+from sanderling.frame import Image
+from sanderling.source import Source
+from sanderling.sources.files import Pictures, VideoFile
 
 _ELSEWHERE = "cameras and streams are read from Python (docs/python.md)"
 _STREAM = re.compile(r"[a-z][a-z0-9+.-]*://|/dev/video", re.IGNORECASE)
 _VIDEO_SUFFIXES = frozenset(
     {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 )
-
-
-class Source(ABC):
-    """Something that gives frames.
-
-    Attributes:
-        count: how many frames it will give; 0 when that is not known.
-        fps: frames a second; 0 for single pictures.
-    """
-
-    count = 0
-    fps = 0.0
-
-    @abstractmethod
-    def frames(self) -> Iterator[Frame]:
-        """The frames, in order.
-
-        Raises:
-            SourceError: a picture or the video cannot be read.
-        """
-
-    def close(self) -> None:  # noqa: B027 - most sources hold nothing
-        """Let go of what it holds."""
-
-
-class Pictures(Source):
-    """One picture or more, each a file."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
-        self.count = len(paths)
-
-    def frames(self) -> Iterator[Frame]:
-        """The pictures; after one that cannot be read, `next` goes on with the one behind it."""
-        # A map goes on after its function raised, where a generator would be over.
-        return map(self._read, count(), self._paths)
-
-    @staticmethod
-    def _read(sequence: int, path: Path) -> Frame:
-        image = imaging.read_image(path)
-        return Frame(image, sequence, time.monotonic_ns(), str(path))
-
-
-class VideoFile(Source):
-    """A video file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._video = imaging.Video(path)
-        self.count = self._video.count
-        self.fps = self._video.fps
-
-    def frames(self) -> Iterator[Frame]:
-        """The frames of the video."""
-        for sequence, image in enumerate(self._video.frames()):
-            yield Frame(image, sequence, time.monotonic_ns(), str(self._path))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._video.close()
 
 
 def read_image(path: Path) -> Image:
