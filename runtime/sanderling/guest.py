@@ -97,6 +97,11 @@ class Module:
     function: str
     code: wasmtime.Module
 
+    @property
+    def stateful(self) -> bool:
+        """Whether it remembers earlier frames: such a guest exports sl_reset."""
+        return not self.function and any(one.name == "sl_reset" for one in self.code.exports)
+
     def exports(self) -> dict[str, str]:
         """Each export and its type in words, such as `(i32) -> (i32)`."""
         return {export.name: _type_text(export.type) for export in self.code.exports}

@@ -373,6 +373,13 @@ def pack_params(manifest: Manifest, values: dict[str, object], where: str) -> by
 # ---- shape patterns -----------------------------------------------------------------------------
 
 
+def leading(spec: TensorSpec, shape: tuple[int, ...]) -> Dim:
+    """The first dimension as the pattern that a shape has writes it; 1 when none fits."""
+    fitting = (one for one in spec.shapes if match_shape(one, shape, {}) is not None)
+    pattern = next(fitting, [])
+    return pattern[0] if pattern else 1
+
+
 def match_shape(
     pattern: list[Dim], shape: tuple[int, ...], bound: dict[str, int]
 ) -> dict[str, int] | None:

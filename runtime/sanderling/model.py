@@ -121,16 +121,19 @@ class Model:
             zero_point=stored.zero_point if stored else 0,
         )
 
-    def fixed(self, shapes: Mapping[str, tuple[int, ...]]) -> Model:
+    def fixed(self, shapes: Mapping[str, tuple[int, ...]], *, rows: bool = False) -> Model:
         """The same model with its free dimensions fixed.
 
         Args:
             shapes: the shape of each input that has free dimensions.
+            rows: leave each input's first dimension free: the shapes say how many rows there are at
+                the most.
 
         Raises:
             ModelError: a shape does not fit, or the model cannot run with it.
         """
         free: dict[str, int] = {}
+        kept = {port.shape[0] for port in self.inputs if rows and port.shape}
         for port in self.inputs:
             given = shapes.get(port.name)
             if given is None:
@@ -142,7 +145,7 @@ class Model:
                 )
             for dim, size in zip(port.shape, given, strict=True):
                 named = isinstance(dim, str) and dim != "?"
-                if named and free.setdefault(str(dim), size) != size:
+                if named and dim not in kept and free.setdefault(str(dim), size) != size:
                     raise ModelError(
                         f"{self.path}: the dimension {dim} would be {free[str(dim)]} and {size}"
                     )

@@ -129,9 +129,13 @@ class Stages:
     stages: tuple[AnyStage, ...]
     origins: list[list[Origin | None]]
 
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes: those of the last model that has some."""
-        for stage in reversed(self.stages):
+    def labels(self, before: int | None = None) -> tuple[str, ...]:
+        """The names of the classes: those of the last model that has some.
+
+        Args:
+            before: only models before this stage; None for all.
+        """
+        for stage in reversed(self.stages[:before]):
             if isinstance(stage, ModelStage) and stage.labels:
                 return stage.labels
         return ()
