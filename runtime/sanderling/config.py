@@ -15,6 +15,7 @@ from sanderling.schema import explain, explain_toml
 from sanderling.text import MAX_KEY_PARTS, has_deep_key
 
 MAX_STAGES = 32
+MAX_THREADS = 256
 _MAX_BYTES = 1 << 20
 
 StageName = Annotated[
@@ -28,6 +29,9 @@ StageName = Annotated[
 ]
 
 
+FileName = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
 class PipelineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The table `[pipeline]`.
 
@@ -37,7 +41,7 @@ class PipelineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """
 
     name: StageName
-    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    threads: Annotated[int, msgspec.Meta(ge=0, le=MAX_THREADS)] = 0
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,8 +60,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tensors: of a model, scale and zero point of what is stored quantized.
     """
 
-    guest: str | None = None
-    model: str | None = None
+    guest: FileName | None = None
+    model: FileName | None = None
     name: StageName | None = None
     params: dict[str, object] = {}
     call: str | None = None

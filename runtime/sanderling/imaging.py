@@ -184,6 +184,8 @@ class Video:
         self._seen = 0
         if not path.is_file():
             raise SourceError(f"{path}: there is no such file")
+        if not path.stat().st_size:
+            raise SourceError(f"{path}: the file is empty")
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise SourceError(f"{path}: not a video that can be decoded; it may be cut off")
@@ -289,7 +291,11 @@ def encode_image(image: Image, suffix: str) -> bytes:
     try:
         good, data = cv2.imencode(suffix, image)
     except cv2.error as exc:
-        raise OutputError(f"{suffix or 'no suffix'}: pictures are written as .jpg or .png") from exc
+        size = "x".join(map(str, image.shape[1::-1]))
+        raise OutputError(
+            f"a picture of {size} pixels cannot be written as {suffix or 'a file without suffix'};"
+            " .jpg and .png are possible"
+        ) from exc
     if not good:
         raise OutputError(f"the picture could not be encoded as {suffix}")
     return data.tobytes()
@@ -305,7 +311,8 @@ def annotate(image: Image, result: Result) -> Image:
     What lies outside of the picture, or has a coordinate that is not finite, is left out.
     """
     made = result.tensors.get("image")
-    if made is not None and made.dtype == np.uint8 and made.ndim == 3 and made.shape[2] == 3:
+    picture = made is not None and made.ndim == 3 and made.shape[2] == 3 and made.size > 0
+    if made is not None and picture and made.dtype == np.uint8:
         # A pipeline that makes a picture of its own shows that one.
         image = np.asarray(made, np.uint8)
     canvas = image.copy()

@@ -90,6 +90,8 @@ class JsonLines(Sink):
             self._file = sys.stdout.buffer
             return
         self._partial = _beside(self._path)
+        if self._path.is_dir():
+            raise OutputError(f"{where}: is a folder; name a file in it")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._partial.open("wb")

@@ -255,10 +255,16 @@ class AbiStep(Step):
                 raise GuestViolation(self.name, f"sl_setup did not declare {what}")
             return None
         try:
-            dtype, pixels = DType(given.dtype), PixelFormat(given.format)
+            dtype = DType(given.dtype)
         except ValueError:
             raise GuestViolation(
-                self.name, f"{what} has dtype {given.dtype} and format {given.format}; unknown"
+                self.name, f"{what} has dtype {given.dtype}; 1 to {max(DType)} are known"
+            ) from None
+        try:
+            pixels = PixelFormat(given.format)
+        except ValueError:
+            raise GuestViolation(
+                self.name, f"{what} has format {given.format}; 0 to {max(PixelFormat)} are known"
             ) from None
         if str(dtype) not in spec.dtypes:
             raise GuestViolation(
@@ -270,7 +276,9 @@ class AbiStep(Step):
         kind = TensorType(dtype, shape, float(given.scale), int(given.zero_point), pixels)
         if not shape or kind.elements > MAX_ELEMENTS:
             raise GuestViolation(
-                self.name, f"{what} has the shape {shape_text(shape)} of rank {given.rank}"
+                self.name,
+                f"{what} has the shape {shape_text(shape)} of rank {given.rank}; a rank of 1 to"
+                f" {abi.MAX_RANK} and at most {MAX_ELEMENTS} elements are possible",
             )
         if all(match_shape(pattern, shape, {}) is None for pattern in spec.shapes):
             raise GuestViolation(self.name, f"{what} is {kind}; its manifest says {spec.kinds}")

@@ -52,7 +52,7 @@ _SHOWN = 20
     "--annotate",
     metavar="PATH",
     callback=not_empty,
-    help="Write the pictures with what was found drawn in.",
+    help="Write the pictures with what was found drawn in; or those that the pipeline makes.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many frames.")
 def command(
