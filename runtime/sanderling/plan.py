@@ -121,7 +121,9 @@ class Plan:
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether there is room for a frame of this shape, `[height, width, 3]`."""
         most = self.frame.shape
-        return shape == most if self.exact else shape[0] <= most[0] and shape[1] <= most[1]
+        if shape == most:
+            return True
+        return not self.exact and shape[0] <= most[0] and shape[1] <= most[1]
 
     @property
     def exact(self) -> bool:
