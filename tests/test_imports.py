@@ -25,7 +25,7 @@ LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source counts turns pace""",
     1: "guest compiled ticker model imaging sources sinks library",
-    2: "stages step lane plan memory assembler pipeline",
+    2: "stages step lane plan memory assembler pipeline pool camera",
     3: "cli __main__",
 }
 OFF_DEVICE = "quantize"

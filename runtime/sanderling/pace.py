@@ -18,7 +18,7 @@ class Pace:
     def __init__(self, rate: float = 0.0) -> None:
         self.rate = rate
         self.factor = 1.0
-        self._due_ns: float = 0.0
+        self._due_ns: float | None = None
         self._last_ns = 0
         self._interval_ns = 0.0
 
@@ -37,14 +37,15 @@ class Pace:
         self._measure(captured_ns)
         period = self.period_ns
         if not period:
-            self._due_ns = 0.0
+            self._due_ns = None
             return True
+        due = self._due_ns if self._due_ns is not None else captured_ns
+        early = due - captured_ns
         # A clock that went back must not hold frames up for ever.
-        early = self._due_ns - captured_ns
         if _SLACK * period < early <= 2 * period:
             return False
-        on_time = 0 <= -early < period or 0 < early <= _SLACK * period
-        self._due_ns = (self._due_ns if on_time else captured_ns) + period
+        on_time = -period < early <= _SLACK * period
+        self._due_ns = (due if on_time else captured_ns) + period
         return True
 
     def _measure(self, captured_ns: int) -> None:
