@@ -23,7 +23,8 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 # Which layer a module is in. A package (`cli`) stands for all that is in it.
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
-          wasmfile families wiring breaker text schema thermal""",
+          wasmfile families wiring breaker text schema thermal
+          variants""",
     1: "guest compiled ticker model imaging sources sinks library",
     2: "stages step lane plan pipeline",
     3: "cli __main__",
