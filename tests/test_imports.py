@@ -24,7 +24,7 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema thermal
-          variants tomlfile""",
+          variants tomlfile profile""",
     1: "guest compiled ticker model imaging sources sinks library",
     2: "stages step lane plan pipeline",
     3: "cli __main__",
