@@ -25,7 +25,7 @@ LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema thermal
           variants tomlfile profile""",
-    1: "guest compiled ticker model imaging sources sinks library board",
+    1: "guest compiled ticker model imaging sources sinks library board wholefile",
     2: "stages step lane plan pipeline checks",
     3: "cli __main__",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,25 +18,26 @@ FACES = [
 
 
 @pytest.mark.parametrize(
-    ("name", "stem", "kind", "size"),
+    ("name", "rest"),
     [
-        ("faces", "faces", "", None),
-        ("faces-int8", "faces", "int8", None),
-        ("faces-u8s8-320x240", "faces", "u8s8", (320, 240)),
-        ("yolo-11n-640x640", "yolo-11n", "", (640, 640)),
-        ("faces-int8-large", "faces-int8-large", "", None),
-        ("int8", "int8", "", None),
-        ("a-int8-float", "a-int8", "float", None),
-        ("a-1x2x3", "a-1x2x3", "", None),
-        ("faces-320x123456", "faces-320x123456", "", None),
-        ("", "", "", None),
-        ("a\nb-int8", "a\nb-int8", "", None),
+        ("faces", ("faces",)),
+        ("faces-int8", ("faces", "int8")),
+        ("faces-u8s8-320x240", ("faces", "int8", "u8s8", (320, 240))),
+        ("faces-int8-s8s8", ("faces", "int8", "s8s8")),
+        ("faces-int8-320x240-s8s8", ("faces", "int8", "s8s8", (320, 240))),
+        ("yolo-11n-640x640", ("yolo-11n", "", "", (640, 640))),
+        ("faces-int8-large", ("faces-int8-large",)),
+        ("int8", ("int8",)),
+        ("-int8", ("-int8",)),
+        ("a-int8-float", ("a-int8", "float")),
+        ("a-1x2x3", ("a-1x2x3",)),
+        ("faces-320x123456", ("faces-320x123456",)),
+        ("", ("",)),
+        ("a\nb-int8", ("a\nb", "int8")),
     ],
 )
-def test_a_name_says_what_the_model_is(
-    name: str, stem: str, kind: str, size: tuple[int, int] | None
-) -> None:
-    assert variants.parse(name) == Variant(name, stem, kind, size)
+def test_a_name_says_what_the_model_is(name: str, rest: tuple[Any, ...]) -> None:
+    assert variants.parse(name) == Variant(name, *rest)
 
 
 def test_siblings_share_the_name_and_begin_with_the_model_itself() -> None:
@@ -50,12 +53,19 @@ def test_siblings_share_the_name_and_begin_with_the_model_itself() -> None:
         ("faces-int8-320x240", "faces-int8-160x120"),
         ("faces-int8-160x120", None),
         ("faces-float", "faces-float-320x240"),
-        ("faces-s8s8", None),
+        ("faces-s8s8", "faces-int8-320x240"),
         ("digits-int8", None),
     ],
 )
 def test_the_smaller_variant_is_the_next_smaller_of_its_kind(name: str, found: str | None) -> None:
     assert variants.smaller(name, FACES) == found
+
+
+def test_of_two_smaller_ones_that_of_the_same_flavour_is_taken() -> None:
+    names = ["a-int8-320x240", "a-int8-320x240-s8s8", "a-u8s8-320x240"]
+    assert variants.smaller("a-s8s8", names) == "a-int8-320x240-s8s8"
+    assert variants.smaller("a-u8s8", names) == "a-u8s8-320x240"
+    assert variants.smaller("a-int8", names) == "a-int8-320x240"
 
 
 @given(st.text(max_size=40), st.lists(st.text(max_size=20), max_size=5))

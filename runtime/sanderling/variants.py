@@ -1,8 +1,9 @@
 """Variants of one model, told by their file names: other numbers inside, or another input size.
 
-    NAME.onnx  NAME-float.onnx  NAME-int8.onnx  NAME-s8s8.onnx  NAME-u8s8.onnx
-    each also with an input size behind it: NAME-int8-320x240.onnx
+    NAME.onnx  NAME-float.onnx  NAME-int8.onnx  NAME-s8s8.onnx  NAME-int8-s8s8.onnx
+    each also with an input size: NAME-int8-320x240.onnx
 
+Behind the NAME stand a kind, a flavour of int8 and a size, each at most once and in any order.
 Files of the same NAME are variants of each other: in one pipeline each can stand for the others.
 """
 
@@ -12,12 +13,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-KINDS = ("float", "int8", "s8s8", "u8s8")
-"""What a name says of a model's numbers; `s8s8` and `u8s8` are int8 of a given flavour."""
+KINDS = ("float", "int8")
+FLAVOURS = ("s8s8", "u8s8")
+"""Types of the activations and of the weights of an int8 model."""
 
-_NAME = re.compile(
-    rf"(?P<stem>.+?)(?:-(?P<kind>{'|'.join(KINDS)}))?(?:-(?P<width>\d{{1,5}})x(?P<height>\d{{1,5}}))?",
-)
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,14 @@ class Variant:
         name: the whole name, without `.onnx`.
         stem: the part that variants share.
         kind: one of `KINDS`; empty when the name does not say.
+        flavour: one of `FLAVOURS`; empty when the name does not say.
         size: width and height of its input in pixels; None when the name does not say.
     """
 
     name: str
     stem: str
     kind: str = ""
+    flavour: str = ""
     size: tuple[int, int] | None = None
 
     @property
@@ -44,11 +46,22 @@ class Variant:
 
 def parse(name: str) -> Variant:
     """What a model's name says, as `centerface-int8-320x240` does."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return Variant(name, name)
-    size = (int(match["width"]), int(match["height"])) if match["width"] else None
-    return Variant(name, match["stem"], match["kind"] or "", size)
+    stem, kind, flavour, size = name, "", "", None
+    while True:
+        rest, dash, word = stem.rpartition("-")
+        if not dash or not rest:
+            break
+        match = _SIZE.fullmatch(word)
+        if word in KINDS and not kind:
+            kind = word
+        elif word in FLAVOURS and not flavour:
+            flavour = word
+        elif match and size is None:
+            size = int(match[1]), int(match[2])
+        else:
+            break
+        stem = rest
+    return Variant(name, stem, kind or ("int8" if flavour else ""), flavour, size)
 
 
 def siblings(name: str, names: Iterable[str]) -> list[Variant]:
@@ -66,8 +79,8 @@ def smaller(name: str, names: Iterable[str]) -> str | None:
         names: the models there are.
 
     Returns:
-        The greatest of the same kind whose input is smaller; a name without a size counts as larger
-        than any with one. None when there is none.
+        The greatest of the same kind whose input is smaller, of the same flavour if there are two;
+        a name without a size counts as larger than any with one. None when there is none.
     """
     own = parse(name)
     found = [
@@ -75,4 +88,8 @@ def smaller(name: str, names: Iterable[str]) -> str | None:
         for other in siblings(name, names)[1:]
         if other.kind == own.kind and other.area and (not own.area or other.area < own.area)
     ]
-    return max(found, key=lambda other: (other.area, other.name)).name if found else None
+    return max(
+        (other.name for other in found),
+        key=lambda other: (parse(other).area, parse(other).flavour == own.flavour, other),
+        default=None,
+    )
