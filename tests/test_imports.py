@@ -23,9 +23,10 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 # Which layer a module is in. A package (`cli`) stands for all that is in it.
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
-          wasmfile families wiring breaker text schema source counts turns pace""",
-    1: "guest compiled ticker model imaging sources sinks library",
-    2: "stages step lane plan memory assembler pipeline pool camera",
+          wasmfile families wiring breaker text schema source counts turns pace
+          thermal variants tomlfile profile""",
+    1: "guest compiled ticker model imaging sources sinks library board wholefile",
+    2: "stages step lane plan memory assembler pipeline pool camera checks",
     3: "cli __main__",
 }
 OFF_DEVICE = "quantize"

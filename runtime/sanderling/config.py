@@ -8,15 +8,13 @@ from typing import Annotated
 
 import msgspec
 
+from sanderling import tomlfile
 from sanderling.errors import ConfigError
 from sanderling.metadata import ImageInput, Quantization
 from sanderling.policy import Policy
-from sanderling.schema import explain, explain_toml
-from sanderling.text import MAX_KEY_PARTS, has_deep_key
 
 MAX_STAGES = 32
 MAX_THREADS = 256
-_MAX_BYTES = 1 << 20
 
 StageName = Annotated[
     str,
@@ -96,14 +94,7 @@ def read(path: Path) -> PipelineFile:
     Raises:
         ConfigError: names the file, the key, what was found and what would be accepted.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
-    if len(data) > _MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {_MAX_BYTES >> 20} MiB; not a pipeline file")
-    return parse(data, str(path))
+    return parse(tomlfile.read(path, "a pipeline file"), str(path))
 
 
 def parse(data: bytes, where: str) -> PipelineFile:
@@ -116,14 +107,7 @@ def parse(data: bytes, where: str) -> PipelineFile:
     Raises:
         ConfigError: names the file, the key, what was found and what would be accepted.
     """
-    if has_deep_key(data):
-        raise ConfigError(f"{where}: a key of more than {MAX_KEY_PARTS} parts")
-    try:
-        file = msgspec.toml.decode(data, type=PipelineFile)
-    except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {explain(exc, PipelineFile)}") from exc
-    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
-        raise ConfigError(f"{where}: not TOML: {explain_toml(exc, data)}") from exc
+    file = tomlfile.decode(data, PipelineFile, where)
     if not 0 < len(file.stages) <= MAX_STAGES:
         raise ConfigError(
             f"{where}: {len(file.stages)} tables [[stage]]; a pipeline has 1 to {MAX_STAGES}"

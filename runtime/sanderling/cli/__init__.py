@@ -20,6 +20,7 @@ _COMMANDS = {
     "explain": "Show each tensor of a pipeline: what it is, where it lives, what is copied.",
     "module": "Look at, check and pack guests.",
     "model": "Look at and quantize models.",
+    "doctor": "Say what board this is, and what is wrong with it.",
 }
 
 

@@ -13,10 +13,10 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from sanderling import metadata
+from sanderling import metadata, wholefile
 from sanderling.errors import InputError, OutputError
 from sanderling.metadata import ImageInput, ModelMetadata
-from sanderling.quantize import choose, files, joined, load, measure, pictures, qdq, statistics
+from sanderling.quantize import choose, joined, load, measure, pictures, qdq, statistics
 from sanderling.quantize.report import Progress, Report, Variant
 from sanderling.schema import explain
 from sanderling.sources import read_image
@@ -67,7 +67,7 @@ class Made:
 
 def run(job: Job) -> Report:
     """Do all of it; see `sanderling.quantize.quantize`."""
-    files.check_place(job.out)
+    wholefile.check_place(job.out)
     if job.out.resolve() == job.model.resolve():
         raise OutputError(f"{job.out}: is the float model itself; give another name")
     source = load.load(job.model)
@@ -247,7 +247,7 @@ def _report(
         path = None
         if job.flavour in (item.flavour, "both"):
             path = beside if job.flavour == "both" and item.flavour == "s8s8" else job.out
-            files.write(path, data)
+            wholefile.write(path, data)
         variants.append(Variant(item.flavour, len(data), taken, item.agreement, path))
     return Report(
         tuple(variants),
