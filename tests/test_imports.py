@@ -24,7 +24,8 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source""",
-    1: "guest compiled ticker model imaging sources sinks library",
+    1: """guest compiled ticker model imaging sources sinks library
+          logs statuspipe systemd""",
     2: "stages step lane plan memory assembler pipeline",
     3: "cli __main__",
 }
