@@ -27,7 +27,7 @@ LAYERS = {
     1: """guest compiled ticker model imaging sources sinks library
           logs statuspipe systemd""",
     2: "stages step lane plan memory assembler pipeline",
-    3: "cli __main__",
+    3: "child supervisor cli __main__",
 }
 OFF_DEVICE = "quantize"
 
