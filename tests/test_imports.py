@@ -25,9 +25,10 @@ LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source counts turns pace
           thermal variants tomlfile profile""",
-    1: "guest compiled ticker model imaging sources sinks library board wholefile",
+    1: """guest compiled ticker model imaging sources sinks library board
+          wholefile logs statuspipe systemd""",
     2: "stages step lane plan memory assembler pipeline pool camera checks",
-    3: "cli __main__",
+    3: "cli __main__ child supervisor",
 }
 OFF_DEVICE = "quantize"
 
