@@ -23,8 +23,10 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 # Which layer a module is in. A package (`cli`) stands for all that is in it.
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
-          wasmfile families wiring breaker text schema source""",
-    1: "guest compiled ticker model imaging sources sinks library",
+          wasmfile families wiring breaker text schema source
+          detached pattern persist""",
+    1: """guest compiled ticker model opencv imaging capture push devices sources sinks
+          library""",
     2: "stages step lane plan pipeline",
     3: "cli __main__",
 }
@@ -37,7 +39,11 @@ FACADE = "sanderling"
 WITHIN_EDGES = {
     ("guest", "compiled"),
     ("guest", "ticker"),
+    ("capture", "opencv"),
+    ("imaging", "opencv"),
+    ("sources", "capture"),
     ("sources", "imaging"),
+    ("sources", "push"),
     ("sinks", "imaging"),
 }
 
@@ -45,7 +51,8 @@ WITHIN_EDGES = {
 OWNERS = {
     "wasmtime": {"guest"},
     "onnxruntime": {"model", "quantize"},
-    "cv2": {"imaging"},
+    "cv2": {"opencv"},
+    "picamera2": {"sources"},
     "onnx": {"quantize"},
     "torch": {"quantize"},
 }
@@ -244,7 +251,7 @@ BROKEN = {
     ),
     "another's library, by a part of it": (
         {"sources": "import cv2.dnn as dnn"},
-        "imports cv2, which only imaging may",
+        "imports cv2, which only opencv may",
     ),
     "another's library, in a method": (
         {"plan": "class A:\n    async def f(self):\n        import onnxruntime"},
