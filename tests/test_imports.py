@@ -24,9 +24,9 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source counts turns pace
-          thermal variants tomlfile profile""",
+          thermal variants tomlfile profile detached pattern persist""",
     1: """guest compiled ticker model imaging sources sinks library board
-          wholefile logs statuspipe systemd""",
+          wholefile logs statuspipe systemd opencv capture push devices""",
     2: "stages step lane plan memory assembler pipeline pool camera checks",
     3: "cli __main__ child supervisor",
 }
@@ -39,7 +39,11 @@ FACADE = "sanderling"
 WITHIN_EDGES = {
     ("guest", "compiled"),
     ("guest", "ticker"),
+    ("capture", "opencv"),
+    ("imaging", "opencv"),
+    ("sources", "capture"),
     ("sources", "imaging"),
+    ("sources", "push"),
     ("sinks", "imaging"),
 }
 
@@ -47,7 +51,8 @@ WITHIN_EDGES = {
 OWNERS = {
     "wasmtime": {"guest"},
     "onnxruntime": {"model", "quantize"},
-    "cv2": {"imaging"},
+    "cv2": {"opencv"},
+    "picamera2": {"sources"},
     "onnx": {"quantize"},
     "torch": {"quantize"},
 }
@@ -246,7 +251,7 @@ BROKEN = {
     ),
     "another's library, by a part of it": (
         {"sources": "import cv2.dnn as dnn"},
-        "imports cv2, which only imaging may",
+        "imports cv2, which only opencv may",
     ),
     "another's library, in a method": (
         {"plan": "class A:\n    async def f(self):\n        import onnxruntime"},

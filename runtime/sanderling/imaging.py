@@ -1,6 +1,6 @@
-"""Pictures and video in and out: the only module that imports cv2.
+"""Pictures in, pictures and video out.
 
-cv2 takes up to 90 ms and 36 MB to import, so whoever needs this module imports it late.
+Loads OpenCV, so whoever needs this module imports it late.
 """
 
 from __future__ import annotations
@@ -11,19 +11,12 @@ import sys
 import threading
 from pathlib import Path
 
-# Before the import: OpenCV reads both once. A header may claim any size, and a board has little
-# memory; OpenCV's own warnings would stand between our lines on the terminal.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-import cv2
 import numpy as np
 
 from sanderling.detections import Classes, Detections, Result
 from sanderling.errors import OutputError, SourceError
 from sanderling.frame import Image
-from sanderling.source import usable
+from sanderling.opencv import cv2
 from sanderling.text import printable
 
 IMAGE_SUFFIXES = frozenset(
@@ -165,91 +158,6 @@ def _png_ends(data: bytes) -> bool:
         if kind == b"IEND":
             return at <= len(data)
     return False
-
-
-class Video:
-    """A video file, frame by frame.
-
-    Args:
-        path: the file.
-
-    Raises:
-        SourceError: it is missing, or is no video.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._over = self._closed = False
-        self._seen = 0
-        if not path.is_file():
-            raise SourceError(f"{path}: there is no such file")
-        if not path.stat().st_size:
-            raise SourceError(f"{path}: the file is empty")
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise SourceError(f"{path}: not a video that can be decoded; it may be cut off")
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.count = int(count) if 0 < count < 1e9 else 0
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(rate) if 0 < rate < 1e4 else 25.0
-
-    def grab(self) -> bool:
-        """Go to the next frame; False at the end, when closed, and ever after.
-
-        Raises:
-            SourceError: it holds none, or fewer than its header says (allowing for a rounding).
-        """
-        with self._lock:
-            if self._over:
-                return False
-            try:
-                good = self._capture.grab()
-            except cv2.error as exc:
-                self._over = True
-                raise SourceError(
-                    f"{self._path}: frame {self._seen} cannot be read: {printable(exc.err)}"
-                ) from exc
-            self._over = not good
-            self._seen += good
-        if good:
-            return True
-        if self._seen == 0:
-            raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
-        if self._seen < self.count - max(2, self.count // 100):
-            raise SourceError(
-                f"{self._path}: the video ends early, after {self._seen} of {self.count} frames;"
-                " it is cut off or damaged"
-            )
-        return False
-
-    def retrieve(self, into: Image | None = None) -> Image:
-        """The frame, uint8 `[height, width, 3]`, BGR.
-
-        Args:
-            into: decoded into, if it is exactly of that kind.
-
-        Raises:
-            SourceError: it cannot be decoded, or there is none.
-        """
-        with self._lock:
-            if self._closed or not self._seen:
-                raise SourceError(f"{self._path}: no frame was grabbed")
-            try:
-                good, image = self._capture.retrieve(usable(into))
-            except cv2.error as exc:
-                raise SourceError(
-                    f"{self._path}: frame {self._seen - 1} cannot be decoded: {printable(exc.err)}"
-                ) from exc
-        if not good:
-            raise SourceError(f"{self._path}: frame {self._seen - 1} cannot be decoded")
-        return np.asarray(image, np.uint8)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._over = self._closed = True
-            self._capture.release()
 
 
 class VideoWriter:
