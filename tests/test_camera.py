@@ -266,14 +266,14 @@ def test_a_region_is_looked_at_alone_and_what_is_found_is_in_the_frame(run, tmp_
     image = filled(0, 20, 30)
     image[5, 7, 0] = 77  # the first byte of the region
     going = run()
-    going.add("a", Scripted([image]), Look("block", region=(7, 5, 20, 15)))
+    going.add("a", Scripted([image]), Look("block", roi=(7, 5, 20, 15)))
     going.finish()
     assert going.values("a") == [77]
 
 
 def test_a_region_outside_the_frame_is_refused_once_and_the_rest_goes_on(run) -> None:
     going = run()
-    bad = going.add("bad", Scripted(numbered(20)), Look("block", region=(0, 0, 9, 8)))
+    bad = going.add("bad", Scripted(numbered(20)), Look("block", roi=(0, 0, 9, 8)))
     good = going.add("good", Scripted(numbered(20)), BLOCK)
     going.finish()
     assert bad.counts() == Counts(20, 0, 0, {}, {("plan", "refused"): 20})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from sanderling.errors import ConfigError, FrameError, InputError, SourceError
 from sanderling.frame import Frame, Image, check_image
 from sanderling.lane import Job
 from sanderling.pace import Pace
+from sanderling.persist import Change
 from sanderling.pool import Held, Pool
 from sanderling.source import Source, Stamp
 from sanderling.turns import Turns
@@ -34,6 +35,8 @@ Paint = Callable[[Image], None]
 
 _PUBLISH = "publish"
 """The point at which results are handed out, among those where frames take turns."""
+MAX_SIDE = 1 << 14
+"""Pixels of a frame's side at the most."""
 _SAME_S = 60.0
 """Seconds in which an event of one kind is told once; the counts have them all."""
 
@@ -47,13 +50,13 @@ class Look:
             newest waits, an older one is dropped. `block`: the source waits. `sample`: the one that
             waits is kept, a newer one is dropped.
         rate: frames a second at the most; 0 for all.
-        region: x1, y1, x2, y2 in pixels: only this part is looked at.
+        roi: x1, y1, x2, y2 in pixels, the region of interest: only this part is looked at.
         paint: blackens what nobody may look at, before anything sees it.
     """
 
     policy: Policy = "latest"
     rate: float = 0.0
-    region: tuple[int, int, int, int] | None = None
+    roi: tuple[int, int, int, int] | None = None
     paint: Paint | None = None
 
 
@@ -70,6 +73,33 @@ class Event:
     camera: str
     kind: str
     text: str
+
+
+def connection(camera: str, change: Change) -> Event:
+    """What became of a live source's connection, as an event."""
+    return Event(camera, change.state, str(change))
+
+
+def mask_of(polygons: Sequence[Sequence[tuple[int, int]]]) -> Paint | None:
+    """What blackens these polygons.
+
+    Args:
+        polygons: each at least three corners, x and y in pixels of the frame.
+
+    Raises:
+        ConfigError: one has fewer corners, or a corner that no frame has.
+    """
+    if not polygons:
+        return None
+    for polygon in polygons:
+        if len(polygon) < 3:
+            raise ConfigError(f"mask: a polygon of {len(polygon)} corners; it needs at least 3")
+        for x, y in polygon:
+            if not (0 <= x <= MAX_SIDE and 0 <= y <= MAX_SIDE):
+                raise ConfigError(f"mask: the corner {x}, {y} is not within 0 to {MAX_SIDE}")
+    from sanderling import imaging  # noqa: PLC0415 - loads cv2
+
+    return partial(imaging.blacken, polygons=imaging.outlines(polygons))
 
 
 @dataclass(slots=True)
@@ -93,22 +123,22 @@ class _Taken:
     @property
     def corner(self) -> tuple[int, int]:
         """Where what is looked at begins, x and y."""
-        return self.look.region[:2] if self.look.region is not None else (0, 0)
+        return self.look.roi[:2] if self.look.roi is not None else (0, 0)
 
     @property
     def part(self) -> Image:
         """What is looked at, without a copy.
 
         Raises:
-            ConfigError: the region is not inside the frame.
+            ConfigError: the region of interest is not inside the frame.
         """
-        if self.look.region is None:
+        if self.look.roi is None:
             return self.image
-        x1, y1, x2, y2 = self.look.region
+        x1, y1, x2, y2 = self.look.roi
         height, width = self.image.shape[:2]
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise ConfigError(
-                f"{self.stamp.name}: the region {x1}, {y1} to {x2}, {y2} is not inside its frames"
+                f"{self.stamp.name}: the roi {x1}, {y1} to {x2}, {y2} is not inside its frames"
                 f" of {width} x {height}"
             )
         return self.image[y1:y2, x1:x2]
@@ -291,7 +321,7 @@ class Camera:
 
     def _free_lane(self, look: Look) -> Held | None:
         """A lane that the frame may be decoded into."""
-        whole = look.region is None and not self._keep
+        whole = look.roi is None and not self._keep
         if not whole or not self._shape or self._waiting is not None:
             return None
         return self._pool.take(self, self._shape)
@@ -300,6 +330,8 @@ class Camera:
         image = check_image(self._source.retrieve(into), stamp.name)
         self._shape = image.shape
         if look.paint is not None:
+            if image is not into:  # it may be somebody else's, or not to be written on
+                image = image.copy()
             look.paint(image)
         return image
 

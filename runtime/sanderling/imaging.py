@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,21 @@ def _draw_text(canvas: Image, text: str, x: int, y: int, thick: int) -> None:
     cv2.putText(
         canvas, text, (x, y - below // 2), font, size, _INK, max(1, thick // 2), cv2.LINE_AA
     )
+
+
+def outlines(polygons: Sequence[Sequence[tuple[int, int]]]) -> list[np.ndarray]:
+    """Polygons as `blacken` takes them: x and y of each corner, in pixels."""
+    return [np.array(polygon, np.int32).reshape(-1, 1, 2) for polygon in polygons]
+
+
+def blacken(image: Image, polygons: list[np.ndarray]) -> None:
+    """Fill polygons with black, in place.
+
+    Args:
+        image: uint8 `[height, width, 3]`, BGR.
+        polygons: what `outlines` gave.
+    """
+    cv2.fillPoly(image, polygons, (0, 0, 0))
 
 
 _WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
