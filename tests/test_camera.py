@@ -337,7 +337,7 @@ def test_the_sums_agree_at_every_moment(run) -> None:
 def test_a_pipeline_is_replaced_without_losing_a_frame(run, tmp_path: Path) -> None:
     going = run(shape=Layout(2, 1, 1))
     other = stages.load(going.pool.loaded.where and Path(going.pool.loaded.where), threads=1)
-    replace = [lambda: going.pool.replace(other)]
+    replace = [lambda: going.pool.replace(going.pool.prepare(other))]
     script = [*numbered(50), *replace, *numbered(50, first=60)]
     one = going.add("a", Scripted(script), BLOCK)
     two = going.add("b", Scripted(numbered(100)), BLOCK)

@@ -24,11 +24,12 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source counts turns pace
-          thermal variants tomlfile profile detached pattern persist trace""",
+          thermal variants tomlfile profile daemonfile detached pattern persist trace""",
     1: """guest compiled ticker model imaging sources sinks library board
-          wholefile logs statuspipe systemd opencv capture push devices""",
-    2: "stages step lane plan memory assembler pipeline pool camera watch checks",
-    3: "cli __main__ child supervisor",
+          wholefile lines logs statuspipe systemd opencv capture push devices""",
+    2: """stages step lane plan memory assembler pipeline pool camera watch outlet
+          deployment checks""",
+    3: "cli __main__ child supervisor daemon",
 }
 OFF_DEVICE = "quantize"
 

@@ -183,6 +183,7 @@ class Camera:
 
     Attributes:
         ended: set when there is nothing more to come: all frames have ended in a count.
+        crashed: it ended by a fault of ours.
     """
 
     def __init__(
@@ -198,6 +199,7 @@ class Camera:
     ) -> None:
         self.name = name
         self.ended = threading.Event()
+        self.crashed = False
         self._pool = pool
         self._source = source
         self._publish = publish
@@ -219,6 +221,11 @@ class Camera:
     def start(self) -> None:
         """Begin to capture."""
         self._thread.start()
+
+    @property
+    def live(self) -> bool:
+        """Whether its frames come at their own pace."""
+        return self._source.live
 
     def counts(self) -> Counts:
         """What became of its frames so far."""
@@ -268,6 +275,7 @@ class Camera:
         try:
             self._capture()
         except Exception as exc:  # noqa: BLE001 - whatever it is, the other cameras go on
+            self.crashed = True
             self._tell("crashed", f"capturing ended by a fault of ours: {exc!r}")
         finally:
             self._turns.wait_idle()

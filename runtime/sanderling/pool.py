@@ -9,6 +9,7 @@ where they are.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -105,6 +106,24 @@ class Generation:
             lane.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Another version of a pipeline, ready to take over.
+
+    Attributes:
+        loaded: the pipeline.
+        generation: its lanes; None while no frame has come yet, whose size says what they need.
+    """
+
+    loaded: Stages
+    generation: Generation | None
+
+    def discard(self) -> None:
+        """It does not take over."""
+        if self.generation is not None:
+            self.generation.close()
+
+
 @dataclass(slots=True, eq=False)
 class Held:
     """A lane that a camera has for one frame.
@@ -153,6 +172,7 @@ class Pool:
         self._idle: list[Lane] = []
         self._waiting: deque[Customer] = deque()
         self._ready: deque[tuple[Held, Callable[[], None]]] = deque()
+        self._began: dict[Held, float] = {}
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-lane-{number}", daemon=True)
@@ -182,16 +202,26 @@ class Pool:
                 height, width = max(height, now.size[0]), max(width, now.size[1])
             self._take_over(self._generation(self.loaded, height, width))
 
-    def replace(self, loaded: Stages) -> None:
-        """Go over to another version of the pipeline between two frames.
+    def prepare(self, loaded: Stages) -> Prepared:
+        """Build lanes for another version of the pipeline, beside those that run.
 
         Raises:
             InputError: it cannot take the frames that there are; the old one goes on.
         """
         with self._build:
             size = self._now.size if self._now is not None else None
-            generation = self._generation(loaded, *size) if size is not None else None
-            self.loaded = loaded
+        return Prepared(loaded, self._generation(loaded, *size) if size is not None else None)
+
+    def replace(self, prepared: Prepared) -> None:
+        """Go over to what was prepared, between two frames."""
+        with self._build:
+            self.loaded = prepared.loaded
+            generation, now = prepared.generation, self._now
+            if now is not None and (generation is None or generation.size != now.size):
+                # A larger frame came since.
+                if generation is not None:
+                    generation.close()
+                generation = self._generation(prepared.loaded, *now.size)
             if generation is not None:
                 self._take_over(generation)
 
@@ -253,6 +283,7 @@ class Pool:
         generation = held.generation
         with self._changed:
             generation.in_use -= 1
+            self._began.pop(held, None)
             done = []
             if generation.retired:
                 done = self._over()
@@ -291,6 +322,7 @@ class Pool:
                 if not self._ready:
                     return
                 held, work = self._ready.popleft()
+                self._began[held] = time.monotonic()
             try:
                 work()
             finally:
@@ -306,6 +338,12 @@ class Pool:
         for memory in memories:
             if memory is not None:
                 memory.close()
+
+    def longest_s(self) -> float:
+        """How long the frame that is in a lane longest has been there, in seconds; 0 for none."""
+        with self._changed:
+            began = list(self._began.values())
+        return time.monotonic() - min(began) if began else 0.0
 
     def close(self) -> None:
         """End the threads and give everything back; no camera brings any more frames.

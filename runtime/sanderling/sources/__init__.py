@@ -112,6 +112,12 @@ def comes_back(where: str) -> bool:
     return scheme[1].lower() in _STREAMS if scheme else _is_camera(where)
 
 
+def is_path(where: str) -> bool:
+    """Whether this names a file or a folder, and no camera, stream, socket or pattern."""
+    prefixes = ("pattern:", "unix:", "libcamera:")
+    return not (where.startswith(prefixes) or _SCHEME.match(where) or _is_camera(where))
+
+
 def _is_camera(where: str) -> bool:
     path = where.partition("?")[0]
     if _DEVICE.fullmatch(path):
