@@ -17,6 +17,7 @@ from sanderling.text import printable
 
 _COMMANDS = {
     "run": "Run a pipeline on a picture, a folder or a video.",
+    "daemon": "Run cameras through pipelines until told to stop.",
     "explain": "Show each tensor of a pipeline: what it is, where it lives, what is copied.",
     "module": "Look at, check and pack guests.",
     "model": "Look at and quantize models.",
