@@ -25,9 +25,9 @@ LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source""",
     1: """guest compiled ticker model imaging sources sinks library
-          logs statuspipe systemd""",
+          logs staging statuspipe systemd""",
     2: "stages step lane plan memory assembler pipeline",
-    3: "child supervisor cli __main__",
+    3: "child supervisor service cli __main__",
 }
 OFF_DEVICE = "quantize"
 

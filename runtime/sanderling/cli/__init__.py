@@ -18,10 +18,15 @@ from sanderling.text import printable
 _COMMANDS = {
     "run": "Run a pipeline on a picture, a folder or a video.",
     "daemon": "Run cameras through pipelines until told to stop.",
+    "install": "Put the daemon in place as a systemd service.",
+    "uninstall": "Take away what install put in place.",
     "explain": "Show each tensor of a pipeline: what it is, where it lives, what is copied.",
     "module": "Look at, check and pack guests.",
     "model": "Look at and quantize models.",
 }
+
+_TOGETHER = {"install": "service", "uninstall": "service"}
+"""Commands that share a module, where each has its own name; another's is `command`."""
 
 
 class _Lazy(click.Group):
@@ -33,7 +38,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"sanderling.cli.{cmd_name}").command
+        module = import_module(f"sanderling.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
+        name = cmd_name if cmd_name in _TOGETHER else "command"
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
