@@ -445,3 +445,71 @@ def test_the_page_has_what_is_installed_and_the_events() -> None:
     events = set(re.findall(r'event\(\s*self\._log, "(\w+)"', supervisor))
     assert len(events) >= 8
     assert {name for name in events if f"`{name}`" not in page} == set()
+
+
+# Allows what it is told on stdin, answers EPERM to the rest as the unit does, and becomes argv.
+FILTERED = """
+import ctypes, os, sys
+seccomp = ctypes.CDLL("libseccomp.so.2")
+seccomp.seccomp_init.restype = ctypes.c_void_p
+context = ctypes.c_void_p(seccomp.seccomp_init(0x00050001))
+for name in sys.stdin.read().split():
+    number = seccomp.seccomp_syscall_resolve_name(name.encode())
+    if number >= 0:
+        assert seccomp.seccomp_rule_add_array(context, 0x7FFF0000, number, 0, None) == 0, name
+assert seccomp.seccomp_load(context) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def allowed_calls(analyze: str) -> set[str]:
+    """The system calls that the unit allows, without those it takes away again."""
+    done = subprocess.run(
+        [analyze, "syscall-filter", "--no-pager"], capture_output=True, text=True, check=True
+    )
+    sets: dict[str, list[str]] = {}
+    for line in re.findall(r"^(?!\s*#)(\s*)(\S+)$", done.stdout, re.MULTILINE):
+        if not line[0].strip("\n"):
+            members = sets.setdefault(line[1], [])
+        else:
+            members.append(line[1])
+
+    def calls(name: str) -> set[str]:
+        if not name.startswith("@"):
+            return {name}
+        return {call for member in sets[name] for call in calls(member)}
+
+    unit = (ROOT / "deploy" / "sanderling.service").read_text()
+    allowed: set[str] = set()
+    for sign, name in re.findall(r"^SystemCallFilter=(~?)(\S+)$", unit, re.MULTILINE):
+        allowed = allowed - calls(name) if sign else allowed | calls(name)
+    return allowed
+
+
+def test_a_pipeline_runs_with_the_system_calls_that_the_unit_allows(tmp_path: Path) -> None:
+    allowed = allowed_calls(system.require("systemd-analyze", "systemd"))
+    assert {"openat", "clone3", "mprotect", "ioctl", "execve", "sched_setaffinity"} <= allowed
+    assert not {"mount", "reboot", "chroot", "bpf", "ptrace", "kexec_load"} & allowed
+    here = [sys.executable, "-c", "from sanderling.cli import main; main()", "run"]
+    pipeline = [ROOT / "examples" / "faces.toml", "--source", ROOT / "examples" / "astronaut.png"]
+    environ = os.environ | {"SANDERLING_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", FILTERED, *here, *pipeline],
+        input="\n".join(allowed),
+        capture_output=True,
+        text=True,
+        env=environ,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "face 0." in done.stdout
+    assert done.stderr == ""
+    small = subprocess.run(
+        [sys.executable, "-c", FILTERED, *here, *pipeline],
+        input="\n".join(allowed - {"openat"}),
+        capture_output=True,
+        text=True,
+        env=environ,
+        check=False,
+    )
+    assert small.returncode != 0, "the filter does nothing"
