@@ -23,11 +23,12 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 # Which layer a module is in. A package (`cli`) stands for all that is in it.
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
-          wasmfile families wiring breaker text schema source""",
-    1: """guest compiled ticker model imaging sources sinks library
-          logs staging statuspipe systemd""",
-    2: "stages step lane plan memory assembler pipeline",
-    3: "child supervisor service cli __main__",
+          wasmfile families wiring breaker text schema source counts turns pace
+          thermal variants tomlfile profile detached pattern persist trace""",
+    1: """guest compiled ticker model imaging sources sinks library board
+          wholefile logs staging statuspipe systemd opencv capture push devices""",
+    2: "stages step lane plan memory assembler pipeline pool camera watch checks",
+    3: "cli __main__ child supervisor service",
 }
 OFF_DEVICE = "quantize"
 
@@ -38,15 +39,21 @@ FACADE = "sanderling"
 WITHIN_EDGES = {
     ("guest", "compiled"),
     ("guest", "ticker"),
+    ("capture", "opencv"),
+    ("imaging", "opencv"),
+    ("sources", "capture"),
     ("sources", "imaging"),
+    ("sources", "push"),
     ("sinks", "imaging"),
+    ("staging", "wholefile"),
 }
 
 # The modules that may import a foreign library. The rest get it translated, or not at all.
 OWNERS = {
     "wasmtime": {"guest"},
     "onnxruntime": {"model", "quantize"},
-    "cv2": {"imaging"},
+    "cv2": {"opencv"},
+    "picamera2": {"sources"},
     "onnx": {"quantize"},
     "torch": {"quantize"},
 }
@@ -245,7 +252,7 @@ BROKEN = {
     ),
     "another's library, by a part of it": (
         {"sources": "import cv2.dnn as dnn"},
-        "imports cv2, which only imaging may",
+        "imports cv2, which only opencv may",
     ),
     "another's library, in a method": (
         {"plan": "class A:\n    async def f(self):\n        import onnxruntime"},

@@ -24,7 +24,7 @@ SKIP = -100
 
 STATUS_TEXT = {
     E_ARGUMENT: "it cannot work with an input or a parameter",
-    E_MEMORY: "it ran out of memory",
+    E_MEMORY: "it ran out of memory (memory_mb in its module.toml is the most it may have)",
     E_CAPACITY: "an output does not fit its buffer",
 }
 

@@ -8,14 +8,13 @@ from typing import Annotated
 
 import msgspec
 
+from sanderling import tomlfile
 from sanderling.errors import ConfigError
 from sanderling.metadata import ImageInput, Quantization
 from sanderling.policy import Policy
-from sanderling.schema import explain, explain_toml
-from sanderling.text import MAX_KEY_PARTS, has_deep_key
 
 MAX_STAGES = 32
-_MAX_BYTES = 1 << 20
+MAX_THREADS = 256
 
 StageName = Annotated[
     str,
@@ -28,6 +27,9 @@ StageName = Annotated[
 ]
 
 
+FileName = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
 class PipelineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The table `[pipeline]`.
 
@@ -37,7 +39,7 @@ class PipelineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """
 
     name: StageName
-    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    threads: Annotated[int, msgspec.Meta(ge=0, le=MAX_THREADS)] = 0
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,8 +58,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tensors: of a model, scale and zero point of what is stored quantized.
     """
 
-    guest: str | None = None
-    model: str | None = None
+    guest: FileName | None = None
+    model: FileName | None = None
     name: StageName | None = None
     params: dict[str, object] = {}
     call: str | None = None
@@ -92,14 +94,7 @@ def read(path: Path) -> PipelineFile:
     Raises:
         ConfigError: names the file, the key, what was found and what would be accepted.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
-    if len(data) > _MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {_MAX_BYTES >> 20} MiB; not a pipeline file")
-    return parse(data, str(path))
+    return parse(tomlfile.read(path, "a pipeline file"), str(path))
 
 
 def parse(data: bytes, where: str) -> PipelineFile:
@@ -112,14 +107,7 @@ def parse(data: bytes, where: str) -> PipelineFile:
     Raises:
         ConfigError: names the file, the key, what was found and what would be accepted.
     """
-    if has_deep_key(data):
-        raise ConfigError(f"{where}: a key of more than {MAX_KEY_PARTS} parts")
-    try:
-        file = msgspec.toml.decode(data, type=PipelineFile)
-    except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {explain(exc, PipelineFile)}") from exc
-    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
-        raise ConfigError(f"{where}: not TOML: {explain_toml(exc, data)}") from exc
+    file = tomlfile.decode(data, PipelineFile, where)
     if not 0 < len(file.stages) <= MAX_STAGES:
         raise ConfigError(
             f"{where}: {len(file.stages)} tables [[stage]]; a pipeline has 1 to {MAX_STAGES}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -144,6 +144,18 @@ class Result:
     timings_ns: dict[str, int]
     wall_ns: int = 0
     skipped: str = ""
+
+    def moved(self, x: int, y: int) -> Result:
+        """The same in pixels of a larger picture, in which this one begins at x, y."""
+        if self.detections is None or not (x or y):
+            return self
+        found = self.detections
+        by = np.array([x, y], np.float32)
+        boxes = (found.boxes.reshape(-1, 2, 2) + by).reshape(-1, 4)
+        points = None if found.points is None else found.points + by
+        tensors = self.tensors | {"boxes": boxes} | ({} if points is None else {"points": points})
+        detections = replace(found, boxes=boxes, points=points)
+        return replace(self, detections=detections, tensors=tensors)
 
     def as_dict(self) -> dict[str, object]:
         """The line that `--json` writes."""

@@ -18,7 +18,7 @@ from sanderling.frame import Image
 from sanderling.memory import Memory
 from sanderling.model import Binding
 from sanderling.plan import Placed, Plan, Tensor
-from sanderling.step import Step
+from sanderling.step import Moment, Step
 from sanderling.tensor import TensorType, shape_text
 from sanderling.wiring import FRAME
 
@@ -123,30 +123,16 @@ Trace = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
-class Job:
+class Job(Moment):
     """One frame on its way through a lane.
 
     Attributes:
-        sequence: the frame's number.
-        captured_ns: its capture time, monotonic, in ns.
         memory: the camera's guests that remember earlier frames.
         turn: held around each such guest, so that it sees the frames of its camera in their order.
     """
 
-    sequence: int
-    captured_ns: int
     memory: Memory
     turn: Callable[[int], AbstractContextManager[object]] = lambda stage: nullcontext()
-
-
-class _GuestWork:
-    """Runs a guest that the lane has for itself."""
-
-    def __init__(self, step: Step) -> None:
-        self._step = step
-
-    def __call__(self, job: Job) -> bool:
-        return self._step.run(job.sequence, job.captured_ns)
 
 
 class _RememberingWork:
@@ -179,7 +165,7 @@ class _RememberingWork:
                 dims = shape()
                 step.set_input_shape(port, dims)
                 ctypes.memmove(step.input_address(port), address, math.prod(dims) * itemsize)
-            wanted = step.run(job.sequence, job.captured_ns)
+            wanted = step.run(job)
             self.shapes = step.shapes
             for port, address, itemsize in self._makes:
                 size = math.prod(self.shapes[port]) * itemsize
@@ -195,74 +181,96 @@ class _ModelWork:
         plan: Plan,
         stage: Placed,
         shape_of: Callable[[Tensor], Shape],
-        gate: AbstractContextManager[object],
+        gate: AbstractContextManager[object] | None,
     ) -> None:
         assert stage.model is not None
-        self._plan, self._stage, self._model, self._gate = plan, stage, stage.model, gate
+        self._plan, self._model, self._gate = plan, stage.model, gate
+        self.name = stage.name
         self._inputs = [tensor for tensor in stage.inputs if tensor is not None]
         self._outputs = [tensor for tensor in stage.outputs if tensor is not None]
         self._checks = [
             (tensor, shape_of(tensor)) for tensor in self._inputs if tensor.origin.stage != FRAME
         ]
-        self.count = self._outputs[0].type.shape[0] if stage.rows else 0
+        self._prepare(stage)
+
+    def _prepare(self, stage: Placed) -> None:
+        self._checked = [(shape, tensor.type.shape) for tensor, shape in self._checks]
+        self._run = self._model.bind(
+            self.name,
+            [(tensor.type, self._plan.address(tensor)) for tensor in self._inputs],
+            [(tensor.type, self._plan.address(tensor)) for tensor in self._outputs],
+        ).run
+
+    def __call__(self, job: Job) -> bool:
+        for shape, bound in self._checked:
+            if shape() != bound:
+                raise self._misfit()
+        if self._gate is None:
+            self._run()
+        else:
+            with self._gate:
+                self._run()
+        return True
+
+    def _misfit(self) -> ModelRunError:
+        """Which input is not what it was bound to."""
+        given = ", ".join(
+            f"{tensor.name} as {shape_text(tensor.type.shape)}, on this frame it is"
+            f" {shape_text(shape())}"
+            for tensor, shape in self._checks
+        )
+        return ModelRunError(self.name, f"it takes {given}")
+
+
+class _RowsWork(_ModelWork):
+    """Runs a model on as many rows as there are, all at once or one by one.
+
+    Attributes:
+        count: how many there were on the last frame.
+    """
+
+    def _prepare(self, stage: Placed) -> None:
+        self._batch = stage.rows == "batch"
+        self.count = self._outputs[0].type.shape[0]
         self._readers = [
             (reader, tensor.home[2], tensor)
             for tensor in self._outputs
             if isinstance(tensor.home, tuple)
-            and (reader := plan.stages[tensor.home[1]].step) is not None
+            and (reader := self._plan.stages[tensor.home[1]].step) is not None
         ]
         self._bound: dict[tuple[int, int], Binding] = {}
-        if not stage.rows:
-            self._whole = self._bind(0, None)
 
-    def _bind(self, first: int, count: int | None) -> Binding:
-        """The model on the rows from `first` on; on all there is when `count` is None."""
+    def _part(self, tensor: Tensor, first: int, count: int) -> tuple[TensorType, int]:
+        kind = tensor.type
+        row = kind.nbytes // kind.shape[0]
+        part = replace(kind, shape=(count, *kind.shape[1:]))
+        return part, self._plan.address(tensor) + first * row
 
-        def part(tensor: Tensor) -> tuple[TensorType, int]:
-            kind, address = tensor.type, self._plan.address(tensor)
-            if count is None:
-                return kind, address
-            row = kind.nbytes // kind.shape[0]
-            return replace(kind, shape=(count, *kind.shape[1:])), address + first * row
-
-        return self._model.bind(
-            self._stage.name,
-            [part(tensor) for tensor in self._inputs],
-            [part(tensor) for tensor in self._outputs],
-        )
+    def _binding(self, first: int, count: int) -> Binding:
+        """The model on some rows; made once for each place and number."""
+        binding = self._bound.get((first, count))
+        if binding is None:
+            binding = self._bound[first, count] = self._model.bind(
+                self.name,
+                [self._part(tensor, first, count) for tensor in self._inputs],
+                [self._part(tensor, first, count) for tensor in self._outputs],
+            )
+        return binding
 
     def __call__(self, job: Job) -> bool:
-        rows = bool(self._stage.rows)
-        for tensor, shape in self._checks:
-            now = shape()
-            if now[rows:] != tensor.type.shape[rows:]:
-                raise ModelRunError(
-                    self._stage.name,
-                    f"it takes {tensor.name} as {shape_text(tensor.type.shape)}, on this frame"
-                    f" it is {shape_text(now)}",
-                )
-        if not rows:
-            with self._gate:
-                self._whole.run()
-            return True
-        self._run_rows([shape()[0] for _, shape in self._checks])
-        return True
-
-    def _run_rows(self, counts: list[int]) -> None:
-        count = counts[0]
-        if any(other != count for other in counts):
-            raise ModelRunError(self._stage.name, f"its inputs have {counts} rows on this frame")
-        at_once = count if self._stage.rows == "batch" else 1
+        shapes = [(shape(), tensor.type.shape) for tensor, shape in self._checks]
+        count = shapes[0][0][0]
+        if any(now[0] != count or now[1:] != bound[1:] for now, bound in shapes):
+            raise self._misfit()
+        at_once = count if self._batch else 1
         for first in range(0, count, max(1, at_once)):
-            binding = self._bound.get((first, at_once))
-            if binding is None:
-                binding = self._bound[first, at_once] = self._bind(first, at_once)
-            with self._gate:
-                binding.run()
+            with self._gate or nullcontext():
+                self._binding(first, at_once).run()
         if count != self.count:
             self.count = count
             for reader, port, tensor in self._readers:
                 reader.set_input_shape(port, (count, *tensor.type.shape[1:]))
+        return True
 
 
 class Lane:
@@ -285,7 +293,7 @@ class Lane:
         trace: Trace | None = None,
     ) -> None:
         self.plan = plan
-        self._gate = gate or nullcontext()
+        self._gate = gate
         self._trace = trace
         self._steps = [
             stage.step for stage in plan.stages if stage.step is not None and not stage.stateful
@@ -298,7 +306,7 @@ class Lane:
         self._frame_copies: list[Callable[[], None]] = []
         self._results: list[tuple[str, Shape, Array]] = []
         self._work: list[tuple[str, list[Callable[[], None]], Callable[[Job], bool]]] = []
-        self._shapes: dict[int, _RememberingWork | _ModelWork] = {}
+        self._shapes: dict[int, _RememberingWork | _RowsWork] = {}
         self._arrange()
 
     def _arrange(self) -> None:
@@ -332,14 +340,14 @@ class Lane:
 
     def _worker(self, index: int, stage: Placed) -> Callable[[Job], bool]:
         if stage.stateful:
-            self._shapes[index] = _RememberingWork(self.plan, index, self._shape_of)
-            return self._shapes[index]
+            self._shapes[index] = remembering = _RememberingWork(self.plan, index, self._shape_of)
+            return remembering
         if stage.step is not None:
-            return _GuestWork(stage.step)
-        work = _ModelWork(self.plan, stage, self._shape_of, self._gate)
+            return stage.step.run
         if stage.rows:
-            self._shapes[index] = work
-        return work
+            self._shapes[index] = rows = _RowsWork(self.plan, stage, self._shape_of, self._gate)
+            return rows
+        return _ModelWork(self.plan, stage, self._shape_of, self._gate)
 
     def _shape_of(self, tensor: Tensor) -> Shape:
         """What tells a tensor's shape on this frame."""
@@ -349,7 +357,7 @@ class Lane:
         work = self._shapes.get(stage)
         if isinstance(work, _RememberingWork):
             return lambda: work.shapes[port]
-        if isinstance(work, _ModelWork):
+        if isinstance(work, _RowsWork):
             rest = tensor.type.shape[1:]
             return lambda: (work.count, *rest)
         step = self.plan.stages[stage].step
@@ -369,6 +377,8 @@ class Lane:
         Raises:
             FrameError: a guest that was lost cannot be replaced.
         """
+        if shape == self._shape and not self._disturbed:
+            return cast("Image", self._frame)
         if not self.plan.fits(shape):
             return None
         if self._disturbed:

@@ -1,4 +1,4 @@
-"""Where guests and models are found by their bare name."""
+"""Where guests, models and device profiles are found by their bare name."""
 
 from __future__ import annotations
 
@@ -8,20 +8,42 @@ from pathlib import Path
 from sanderling.errors import ConfigError
 from sanderling.text import printable
 
-_SUFFIX = {"guest": ".wasm", "model": ".onnx"}
+_SUFFIX = {"guest": ".wasm", "model": ".onnx", "profile": ".toml"}
+_TREE = {"guest": "wasm_modules/dist", "model": "models", "profile": "device_profiles"}
 
 
 def folders(kind: str) -> list[Path]:
-    """Where installed ones of this kind (`guest`, `model`) lie, first match first.
+    """Where installed ones of this kind (`guest`, `model`, `profile`) lie, first match first.
 
     `$SANDERLING_PATH` (folders, with colons between) comes first, then what the package brings:
     beside its modules when installed, in the source tree when run from there.
     """
     named = [Path(part) for part in os.environ.get("SANDERLING_PATH", "").split(":") if part]
+    return [*named, *_bundled(kind)]
+
+
+def _bundled(kind: str) -> list[Path]:
     package = Path(__file__).resolve().parent
-    installed = package / "_bundled" / f"{kind}s"
-    tree = package.parents[1] / ("wasm_modules/dist" if kind == "guest" else "models")
-    return [*named, *(folder for folder in (installed, tree) if folder.is_dir())]
+    places = (package / "_bundled" / f"{kind}s", package.parents[1] / _TREE[kind])
+    return [folder for folder in places if folder.is_dir()]
+
+
+def profiles() -> list[Path]:
+    """The device profiles that the package brings, by name.
+
+    Those of `$SANDERLING_PATH` are not among them: a board is told from these, and any other
+    profile is named by who wants it.
+    """
+    return sorted(path for folder in _bundled("profile")[:1] for path in folder.glob("*.toml"))
+
+
+def models_beside(path: Path) -> dict[str, Path]:
+    """Models by bare name: in the folder of this one, and those that are installed."""
+    found: dict[str, Path] = {}
+    for folder in (path.parent, *folders("model")):
+        for model in sorted(folder.glob("*.onnx")):
+            found.setdefault(model.stem, model)
+    return found
 
 
 def find(kind: str, name: str, near: Path, where: str) -> Path:
@@ -56,7 +78,7 @@ def locate(kind: str, given: Path) -> Path:
     """The file that a person means on the command line: a path, or an installed one's bare name.
 
     Args:
-        kind: `guest` or `model`.
+        kind: `guest`, `model` or `profile`.
         given: what was written.
 
     Raises:

@@ -6,6 +6,7 @@ A `Model` knows every input and output with dtype, shape, scale and zero point. 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,8 +110,9 @@ class Model:
     def _port(self, arg: ort.NodeArg) -> Port:
         dtype = _DTYPES.get(arg.type)
         if dtype is None:
-            known = ", ".join(sorted(_DTYPES))
-            raise ModelError(f"{self.path}: {arg.name} is {arg.type}; supported are {known}")
+            known = ", ".join(map(str, _DTYPES.values()))
+            found = arg.type.removeprefix("tensor(").removesuffix(")")
+            raise ModelError(f"{self.path}: {arg.name} is {found}; supported are {known}")
         stored = self.metadata.tensors.get(arg.name)
         return Port(
             name=arg.name,
@@ -274,6 +276,8 @@ def load(path: Path, *, threads: int = 0, free: Mapping[str, int] | None = None)
     """
     if not path.is_file():
         raise ModelError(f"{path}: there is no such model")
+    if not path.stat().st_size:
+        raise ModelError(f"{path}: the file is empty")
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
@@ -306,6 +310,5 @@ def _fits(shape: tuple[int | str, ...], given: tuple[int, ...]) -> bool:
 def _words(exc: Exception) -> str:
     """The part of onnxruntime's message that is about the model, without its source lines."""
     text = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-    for mark in ("[ONNXRuntimeError] : ",):
-        text = text.replace(mark, "")
-    return text.split(" : ", 2)[-1][:400]
+    text = text.replace("[ONNXRuntimeError] : ", "").split(" : ", 2)[-1]
+    return re.sub(r"^Load model from .* failed:(Fatal error: )?", "", text)[:400]

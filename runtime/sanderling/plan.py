@@ -121,7 +121,9 @@ class Plan:
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether there is room for a frame of this shape, `[height, width, 3]`."""
         most = self.frame.shape
-        return shape == most if self.exact else shape[0] <= most[0] and shape[1] <= most[1]
+        if shape == most:
+            return True
+        return not self.exact and shape[0] <= most[0] and shape[1] <= most[1]
 
     @property
     def exact(self) -> bool:
@@ -343,7 +345,8 @@ class _Maker:
         try:
             step.open()
         except PlanError as exc:
-            raise PlanError(f"{self._loaded.where}: {exc}{self._size_hint(stage, index)}") from exc
+            hint = self._size_hint(stage, index) or self._decoder_hint(inputs)
+            raise PlanError(f"{self._loaded.where}: {exc}{hint}") from exc
         except GuestError as exc:
             raise PlanError(f"{self._loaded.where}: stage {exc}") from exc
         if step.stateful:
@@ -403,12 +406,27 @@ class _Maker:
         """What to write when a model takes pictures of any size."""
         follower = self._neighbours(index)["next"]
         wants = stage.module.manifest.param("width") if stage.module.manifest else None
-        if follower is None or wants is None or "width" in follower.facts():
+        if follower is None or wants is None or follower.picture() is None:
+            return ""
+        if "width" in follower.facts():
             return ""
         return (
             f"; {follower.name} takes pictures of any size: say which with"
             " params = { width = ..., height = ... }"
         )
+
+    def _decoder_hint(self, inputs: list[Tensor | None]) -> str:
+        """What the model before a guest that refuses it makes, and which decoder would fit."""
+        for tensor in inputs:
+            origin = tensor.origin.stage if tensor else FRAME
+            if origin != FRAME and isinstance(self._loaded.stages[origin], ModelStage):
+                made = [made for made in self.plan.stages[origin].outputs if made]
+                text = ", ".join(
+                    f"{one.label} {one.type.dtype} {shape_text(one.type.shape)}" for one in made
+                )
+                hint = suggest([one.type.shape for one in made])
+                return f"; {self.plan.stages[origin].name} makes {text}" + (hint and f"; {hint}")
+        return ""
 
     def _check_inputs(self, stage: GuestStage, inputs: list[Tensor | None]) -> None:
         fed = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sanderling import config, guest, library, model
 from sanderling.config import PipelineFile, Stage
-from sanderling.errors import ConfigError
+from sanderling.errors import ConfigError, ModuleError
 from sanderling.families import suggest
 from sanderling.guest import Module
 from sanderling.manifest import Manifest, ParamValue, TensorSpec, param_scalars
@@ -160,6 +160,10 @@ def load_file(file: PipelineFile, path: Path, *, threads: int | None = None) -> 
     """Load the guests and models of a pipeline file that was read already; see `load`."""
     stages: list[AnyStage] = []
     count = file.pipeline.threads if threads is None else threads
+    if not 0 <= count <= config.MAX_THREADS:
+        raise ConfigError(
+            f"{path}: threads: {count}: must be 0 (one a core) to {config.MAX_THREADS}"
+        )
     for stage, name in zip(file.stages, config.stage_names(file), strict=True):
         where = f"{path}: stage {name}"
         if stage.guest is not None:
@@ -197,7 +201,10 @@ def _ends(stage: AnyStage, given: Stage) -> Ends:
 def _load_guest(file: PipelineFile, stage: Stage, name: str, path: Path) -> GuestStage:
     where = f"{path}: stage {name}"
     found = library.find("guest", stage.guest or "", path.parent, where)
-    module = guest.load(found, file.policy, function=stage.call or "")
+    try:
+        module = guest.load(found, file.policy, function=stage.call or "")
+    except ModuleError as exc:
+        raise ModuleError(f"{where}: {exc}") from exc
     if module.manifest is not None:
         _check_params(module.manifest, stage.params, where)
     return GuestStage(name, module, stage.params, stage.call or "")

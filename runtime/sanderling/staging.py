@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 
+from sanderling import wholefile
 from sanderling.errors import OutputError
 from sanderling.text import printable
 
@@ -65,23 +64,13 @@ class Root:
         return [str(folder) for folder in above if not self._at(f"{folder}/x").parent.exists()]
 
     def write(self, path: str, text: str) -> None:
-        """Write a file in one piece, readable by all; its folders are made."""
+        """Write a file whole or not at all, readable by all; its folders are made."""
         at = self._at(path)
         try:
             at.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=at.parent, prefix=f".{at.name}.")
-            try:
-                with open(descriptor, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    os.fchmod(descriptor, 0o644)
-                    file.flush()
-                    os.fsync(descriptor)
-                os.replace(temporary, at)
-            except OSError:
-                os.unlink(temporary)
-                raise
         except OSError as exc:
             raise OutputError(f"{self.shown(path)}: cannot be written: {exc.strerror}") from exc
+        wholefile.write(at, text.encode())
 
     def remove(self, path: str) -> None:
         """Remove a file, or a link itself."""

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from sanderling import abi
 from sanderling.breaker import Breaker
@@ -27,6 +28,19 @@ from sanderling.manifest import match_shape
 from sanderling.tensor import DType, PixelFormat, TensorType, shape_text
 
 MAX_ELEMENTS = 1 << 31
+
+
+@dataclass(slots=True)
+class Moment:
+    """Which frame it is.
+
+    Attributes:
+        sequence: the frame's number.
+        captured_ns: its capture time, monotonic, in ns.
+    """
+
+    sequence: int
+    captured_ns: int
 
 
 class Step(ABC):
@@ -57,7 +71,7 @@ class Step(ABC):
         """Place the buffers, set the guest up, and return what it says of its outputs."""
 
     @abstractmethod
-    def _call(self, instance: Instance, sequence: int, captured_ns: int) -> bool:
+    def _call(self, instance: Instance, moment: Moment) -> bool:
         """Run the guest once and update `shapes`; False when it says that the frame is done."""
 
     @abstractmethod
@@ -132,12 +146,11 @@ class Step(ABC):
                 self.name, "a fresh instance declares other outputs than the first"
             )
 
-    def run(self, sequence: int, captured_ns: int) -> bool:
+    def run(self, moment: Moment) -> bool:
         """Call the guest on what lies in its inputs; `ready` was called before.
 
         Args:
-            sequence: the frame's number.
-            captured_ns: its capture time, monotonic, in ns.
+            moment: which frame it is.
 
         Returns:
             Whether to go on; False when the guest says that this frame needs nothing more.
@@ -147,7 +160,7 @@ class Step(ABC):
         """
         assert self._instance is not None  # ready() saw to it
         try:
-            wanted = self._call(self._instance, sequence, captured_ns)
+            wanted = self._call(self._instance, moment)
         except GuestFailure:
             self._breaker.failure()
             raise
@@ -255,10 +268,16 @@ class AbiStep(Step):
                 raise GuestViolation(self.name, f"sl_setup did not declare {what}")
             return None
         try:
-            dtype, pixels = DType(given.dtype), PixelFormat(given.format)
+            dtype = DType(given.dtype)
         except ValueError:
             raise GuestViolation(
-                self.name, f"{what} has dtype {given.dtype} and format {given.format}; unknown"
+                self.name, f"{what} has dtype {given.dtype}; 1 to {max(DType)} are known"
+            ) from None
+        try:
+            pixels = PixelFormat(given.format)
+        except ValueError:
+            raise GuestViolation(
+                self.name, f"{what} has format {given.format}; 0 to {max(PixelFormat)} are known"
             ) from None
         if str(dtype) not in spec.dtypes:
             raise GuestViolation(
@@ -270,16 +289,18 @@ class AbiStep(Step):
         kind = TensorType(dtype, shape, float(given.scale), int(given.zero_point), pixels)
         if not shape or kind.elements > MAX_ELEMENTS:
             raise GuestViolation(
-                self.name, f"{what} has the shape {shape_text(shape)} of rank {given.rank}"
+                self.name,
+                f"{what} has the shape {shape_text(shape)} of rank {given.rank}; a rank of 1 to"
+                f" {abi.MAX_RANK} and at most {MAX_ELEMENTS} elements are possible",
             )
         if all(match_shape(pattern, shape, {}) is None for pattern in spec.shapes):
             raise GuestViolation(self.name, f"{what} is {kind}; its manifest says {spec.kinds}")
         return kind
 
-    def _call(self, instance: Instance, sequence: int, captured_ns: int) -> bool:
+    def _call(self, instance: Instance, moment: Moment) -> bool:
         call = self._call_struct
-        call.sequence = sequence
-        call.captured_ns = captured_ns
+        call.sequence = moment.sequence
+        call.captured_ns = moment.captured_ns
         status = instance.call("sl_run", self._block)
         if status not in (abi.OK, abi.SKIP):
             text = instance.error_text() or abi.STATUS_TEXT.get(status, "an error of its own")
@@ -384,7 +405,7 @@ class FunctionStep(Step):
         self._host = instance.base + self._at
         return [self._kind]
 
-    def _call(self, instance: Instance, sequence: int, captured_ns: int) -> bool:
+    def _call(self, instance: Instance, moment: Moment) -> bool:
         length = instance.call(self._function, self._at, self._length)
         if not 0 <= length <= self._length:
             raise GuestViolation(

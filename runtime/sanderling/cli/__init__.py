@@ -16,13 +16,15 @@ from sanderling.errors import FrameError, InputError, SanderlingError
 from sanderling.text import printable
 
 _COMMANDS = {
-    "run": "Run a pipeline on a picture, a folder or a video.",
+    "run": "Run a pipeline on pictures, videos, cameras and streams.",
     "daemon": "Run cameras through pipelines until told to stop.",
     "install": "Put the daemon in place as a systemd service.",
     "uninstall": "Take away what install put in place.",
     "explain": "Show each tensor of a pipeline: what it is, where it lives, what is copied.",
+    "cameras": "List the cameras that are there, and what to write to use one.",
     "module": "Look at, check and pack guests.",
     "model": "Look at and quantize models.",
+    "doctor": "Say what board this is, and what is wrong with it.",
 }
 
 _TOGETHER = {"install": "service", "uninstall": "service"}

@@ -13,11 +13,12 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from sanderling import metadata
+from sanderling import metadata, wholefile
 from sanderling.errors import InputError, OutputError
 from sanderling.metadata import ImageInput, ModelMetadata
-from sanderling.quantize import choose, files, joined, load, measure, pictures, qdq, statistics
+from sanderling.quantize import choose, joined, load, measure, pictures, qdq, statistics
 from sanderling.quantize.report import Progress, Report, Variant
+from sanderling.schema import explain
 from sanderling.sources import read_image
 
 Real = NDArray[np.float32]
@@ -66,7 +67,7 @@ class Made:
 
 def run(job: Job) -> Report:
     """Do all of it; see `sanderling.quantize.quantize`."""
-    files.check_place(job.out)
+    wholefile.check_place(job.out)
     if job.out.resolve() == job.model.resolve():
         raise OutputError(f"{job.out}: is the float model itself; give another name")
     source = load.load(job.model)
@@ -77,7 +78,13 @@ def run(job: Job) -> Report:
 
     bench, outputs, notes = _bench(job, source, picture, image, chosen)
     if said.image is None and not {"mean", "std"} & job.image.keys():
-        notes["numbers"] = "pixels go in as 0 to 255; most models want --std 255,255,255"
+        notes["numbers"] = (
+            "pixels go in as 0 to 255, as CenterFace wants them; YOLO wants --std 255,255,255"
+        )
+    if job.input_size is None:
+        notes["size"] = (
+            f"{picture.width}x{picture.height}, as the file says; --input-size changes it"
+        )
     tried = iter(range(1, 4))
     plan = choose.choose(bench, job.tail, lambda: job.progress("choose", next(tried), 3))
     job.progress("choose", 3, 3)
@@ -114,7 +121,7 @@ def _image(job: Job, said: ModelMetadata, picture: load.PictureInput) -> ImageIn
     try:
         image = msgspec.convert({**fields, **job.image}, ImageInput)
     except msgspec.ValidationError as exc:
-        raise InputError(f"preparing pictures: {exc}") from exc
+        raise InputError(f"how pictures are prepared: {explain(exc, ImageInput)}") from exc
     if (image.order == "grey") != (picture.channels == 1):
         raise InputError(
             f"{job.model}: order {image.order} does not go with an input of"
@@ -240,7 +247,7 @@ def _report(
         path = None
         if job.flavour in (item.flavour, "both"):
             path = beside if job.flavour == "both" and item.flavour == "s8s8" else job.out
-            files.write(path, data)
+            wholefile.write(path, data)
         variants.append(Variant(item.flavour, len(data), taken, item.agreement, path))
     return Report(
         tuple(variants),

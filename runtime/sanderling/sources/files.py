@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
-from sanderling import imaging
+from sanderling import capture, imaging
 from sanderling.errors import SourceError
 from sanderling.frame import Image
 from sanderling.source import Source, Stamp, put
+
+_USUAL_FPS = 25.0
 
 
 class Pictures(Source):
@@ -51,22 +54,50 @@ class VideoFile(Source):
 
     def __init__(self, path: Path) -> None:
         self._name = str(path)
-        self._video = imaging.Video(path)
-        self._sequence = 0
+        if not path.is_file():
+            raise SourceError(f"{path}: there is no such file")
+        if not path.stat().st_size:
+            raise SourceError(f"{path}: the file is empty")
+        self._video = capture.file(path)
+        if not self._video.open:
+            self._video.release()
+            raise SourceError(f"{path}: not a video that can be decoded; it may be cut off")
+        self._lock = threading.Lock()
+        self._seen = 0
+        self._over = False
         self.count = self._video.count
-        self.fps = self._video.fps
+        self.fps = self._video.fps or _USUAL_FPS
 
     def grab(self) -> Stamp | None:
-        """Read the next frame."""
-        if not self._video.grab():
-            return None
-        self._sequence += 1
-        return Stamp.now(self._sequence - 1, self._name)
+        """Read the next frame.
+
+        Raises:
+            SourceError: it holds none, or fewer than its header says (allowing for a rounding).
+        """
+        with self._lock:
+            if self._over:
+                return None
+            self._over = True  # unless the next frame is there, also when that fails
+            self._over = not self._video.grab()
+        if not self._over:
+            self._seen += 1
+            return Stamp.now(self._seen - 1, self._name)
+        if self._seen == 0:
+            raise SourceError(f"{self._name}: the video holds no frame that can be decoded")
+        if self._seen < self.count - max(2, self.count // 100):
+            raise SourceError(
+                f"{self._name}: the video ends early, after {self._seen} of {self.count} frames;"
+                " it is cut off or damaged"
+            )
+        return None
 
     def retrieve(self, into: Image | None = None) -> Image:
         """Decode it."""
-        return self._video.retrieve(into)
+        with self._lock:
+            return self._video.retrieve(into)
 
     def close(self) -> None:
         """Close the file."""
-        self._video.close()
+        with self._lock:
+            self._over = True
+            self._video.release()
