@@ -19,7 +19,9 @@ LONGEST_S = 30
 """Something that does not happen in this time will not happen."""
 
 _RUN = """
-import json, sys
+import json, os, signal, sys
+if os.environ.get("DEAF"):
+    signal.signal(signal.SIGABRT, signal.SIG_IGN)
 from sanderling import logs, supervisor, systemd
 logs.configure("json", "debug")
 limits = supervisor.Limits(**json.loads(sys.argv[1]))
@@ -49,16 +51,27 @@ class Supervised:
         folder: where the worker's script and what it keeps is.
         script: the worker's; `status` is its pipe, `here` the folder, `tries()` counts its starts.
         limits: in place of the supervisor's own.
+        deaf: the worker ignores SIGABRT from its first moment on.
         manager_s: of the service manager's watchdog; 0 without one.
     """
 
-    def __init__(self, folder: Path, script: str, manager_s: float = 0, **limits: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        script: str,
+        *,
+        deaf: bool = False,
+        manager_s: float = 0,
+        **limits: float,
+    ) -> None:
         path = folder / "worker.py"
         path.write_text(_WORKER + textwrap.dedent(script))
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(str(folder / "notify"))
         self.manager.settimeout(LONGEST_S)
         environ = os.environ | {"NOTIFY_SOCKET": str(folder / "notify")}
+        if deaf:
+            environ["DEAF"] = "1"  # what the supervisor ignores, so does what it starts
         if manager_s:
             environ["WATCHDOG_USEC"] = str(round(manager_s * 1e6))
         worker = [sys.executable, str(path), str(folder)]

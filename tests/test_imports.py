@@ -24,12 +24,14 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source counts turns pace
-          thermal variants tomlfile profile daemonfile detached pattern persist trace""",
+          thermal variants tomlfile profile daemonfile detached pattern persist
+          trace""",
     1: """guest compiled ticker model imaging sources sinks library board
-          wholefile lines logs statuspipe systemd opencv capture push devices""",
+          wholefile lines logs statuspipe systemd opencv capture push devices
+          staging""",
     2: """stages step lane plan memory assembler pipeline pool camera watch outlet
           deployment checks""",
-    3: "cli __main__ child supervisor daemon",
+    3: "cli __main__ child supervisor daemon service",
 }
 OFF_DEVICE = "quantize"
 
@@ -46,6 +48,7 @@ WITHIN_EDGES = {
     ("sources", "imaging"),
     ("sources", "push"),
     ("sinks", "imaging"),
+    ("staging", "wholefile"),
 }
 
 # The modules that may import a foreign library. The rest get it translated, or not at all.

@@ -170,14 +170,13 @@ def test_a_worker_that_hangs_says_where_and_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["before it is ready", "after"])
 def test_a_worker_that_ignores_all_is_killed(tmp_path: Path, where: str) -> None:
     script = f"""
-    signal.signal(signal.SIGABRT, lambda *_: None)
     if {where == "after"}:
         status.ready()
     while True:
         time.sleep(600)
     """
     limits = {"start_s": 60.0 if where == "after" else 0.5, "watchdog_s": 0.2, "abort_s": 0.1}
-    with Supervised(tmp_path, script, **limits) as supervised:
+    with Supervised(tmp_path, script, deaf=True, **limits) as supervised:
         supervised.event("worker_hung")
         assert "SIGKILL" in supervised.event("worker_died")["message"]
 

@@ -275,7 +275,7 @@ class Daemon:
                 key: value if isinstance(value, int) else _told(value)
                 for key, value in found.items()
             }
-            event(_log, "counts", "", key=None, exc_info=None, camera=name, **flat)
+            event(_log, "counts", "", level=INFO, key=None, exc_info=None, camera=name, **flat)
         event(_log, "memory", "", key=None, resident_mb=round(_resident_mb(), 1))
 
     def _end(self) -> None:
