@@ -169,7 +169,7 @@ def test_a_scale_that_differs_is_refused(tmp_path: Path) -> None:
         ([guest("letterbox", "widht = 3")], "has no such parameter; it has: width, height"),
         ([guest("letterbox", "width = 99999")], "99999 is not within 0 to 8192 pixels"),
         ([guest("letterbox", 'fit = "crop"')], "'crop' is not one of 'letterbox', 'stretch'"),
-        ([guest("lettrbox")], "installed are centerface_decode, letterbox"),
+        ([guest("lettrbox")], "installed are centerface_decode, crop, letterbox"),
         ([guest("./gone.wasm")], "there is no file"),
         ([LETTERBOX, '[[stage]]\nmodel = "gone"\n'], "not beside the pipeline file"),
         ([LETTERBOX, MODEL + 'outputs = { nope = "x" }\n'], "has no such tensor; it has: picture"),
