@@ -233,7 +233,7 @@ def recipe(name: str) -> str:
 
 def test_the_recipes_in_the_page_are_pipeline_files() -> None:
     recipes = blocks(PIPELINE, "toml")
-    assert len(recipes) == 4
+    assert len(recipes) == 5
     for text in recipes:
         config.parse(text.encode(), "pipeline.md")
 
