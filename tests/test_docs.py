@@ -233,7 +233,7 @@ def recipe(name: str) -> str:
 
 def test_the_recipes_in_the_page_are_pipeline_files() -> None:
     recipes = blocks(PIPELINE, "toml")
-    assert len(recipes) == 4
+    assert len(recipes) == 6
     for text in recipes:
         config.parse(text.encode(), "pipeline.md")
 
@@ -295,7 +295,8 @@ def test_the_python_in_the_python_page_runs(monkeypatch: pytest.MonkeyPatch) -> 
     names: dict[str, object] = {"print": lambda *a: printed.append(a)}
     for code in blocks(PYTHON, "python"):
         exec(compile(code, "python.md", "exec"), names)
-    assert [line[0] for line in printed] == ["face"]
+    assert printed[0][0] == "face"
+    assert printed[1][0] == 0, "the first frame of the pattern"
 
 
 def anchors(page: Path) -> set[str]:

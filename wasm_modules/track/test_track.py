@@ -94,12 +94,12 @@ def test_the_most_and_more(backend):
     corner = np.stack(np.meshgrid(np.arange(20), np.arange(15)), -1).reshape(-1, 2) * 30.0
     with open_guest("track", backend=backend) as guest:
         guest.setup(room(300), asdict(params))
-        for index in range(5):
-            move = rng.normal(0, 1, corner.shape) + (1e4 if index in (3, 4) else 0)
+        for index in range(3):
+            move = rng.normal(0, 1, corner.shape) + (1e4 if index else 0)
             boxes = np.c_[corner + move, corner + move + 25]
             frame = detections(boxes, rng.uniform(0.01, 1, 300))
             ids = compare(guest, wanted, frame, index * FRAME_NS)
-            if index in (0, 3):
+            if index < 2:
                 assert len(ids) == MOST
         assert set(ids.tolist()) & set(range(257, 600))
 
