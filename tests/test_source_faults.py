@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -348,6 +350,67 @@ class Time:
         self.waits.append(seconds)
         self.now += seconds
         return False
+
+
+@pytest.mark.parametrize("where", ["/dev/video0?x=1", "libcamera:?x=1", "pattern:64x48?x=1"])
+def test_the_document_has_every_option(where: str) -> None:
+    text = (Path(__file__).parents[1] / "docs/sources.md").read_text()
+    with pytest.raises(SourceError, match="there is no option x; options here: ") as caught:
+        open_source(where)
+    options = str(caught.value).partition("options here: ")[2].split(", ")
+    assert len(options) >= 3
+    for option in options:
+        assert re.search(rf"`{option}[`=]", text), f"docs/sources.md lacks {option}"
+
+
+PICAMERA2 = """
+import numpy as np
+
+held = []
+
+class Request:
+    def __init__(self):
+        held.append(self)
+    def make_array(self, name):
+        assert name == "main"
+        return np.full((48, 64, 3), 9, np.uint8)
+    def release(self):
+        held.remove(self)
+
+class Picamera2:
+    def __init__(self, index):
+        if index:
+            raise IndexError("list index out of range")
+    def create_video_configuration(self, main, controls):
+        return main, controls
+    def configure(self, configuration):
+        main, controls = configuration
+        assert main == {"format": "RGB888", "size": (64, 48)}
+        assert controls == {"FrameRate": 15}
+    def start(self):
+        held.append(self)
+    def capture_request(self):
+        assert len(held) == 1, "a buffer was kept"
+        return Request()
+    def close(self):
+        held.remove(self)
+"""
+
+
+def test_picamera2_gets_every_buffer_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "picamera2.py").write_text(PICAMERA2)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    where = "libcamera:?width=64&height=48&fps=15"
+    with source_suite.closing(open_source(where)) as camera:
+        for number in range(4):
+            assert source_suite.grabbed(camera).sequence == number
+            if number % 2:
+                assert (camera.retrieve() == 9).all()
+    assert sys.modules["picamera2"].held == []
+    with pytest.raises(SourceError, match=r"libcamera:1.*: cannot be opened: list index"):
+        open_source(where.replace(":", ":1"))
+    monkeypatch.delitem(sys.modules, "picamera2")
 
 
 @pytest.mark.parametrize("fps", [0.1, 1000.0])

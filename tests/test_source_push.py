@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 import source_suite
 import streams
+import system
 from sanderling import pattern, push
 from sanderling.errors import OutputError, SourceError
 from sanderling.push import Pusher
@@ -111,6 +113,17 @@ def test_slots_come_back_and_bound_what_is_on_its_way(path: Path, source: Source
         for number in range(4, 9):  # passed over without being retrieved
             assert pusher.push(picture(number), wait_s=source_suite.SOON_S)
             grabbed(source)
+
+
+def test_what_was_sent_arrives_after_the_pusher_left(path: Path, source: Source) -> None:
+    with Pusher(path) as pusher:
+        for number in range(3):
+            assert pusher.push(picture(number))
+        grabbed(source)
+        source.retrieve()  # and a slot comes back that nobody takes
+    for number in (1, 2):
+        grabbed(source)
+        assert number_of(source) == number
 
 
 def test_a_larger_frame_makes_larger_slots(path: Path, source: Source) -> None:
@@ -375,3 +388,30 @@ def test_memory_cannot_be_taken_from_under_the_reader(path: Path, source: Source
     assert (source.retrieve() == 5).all()
     os.close(memory)
     peer.socket.close()
+
+
+@pytest.mark.toolchain
+def test_the_program_in_the_document_pushes_what_it_says(
+    tmp_path: Path, path: Path, source: Source
+) -> None:
+    gcc = system.require("gcc", "gcc libc6-dev")
+    text = (Path(__file__).parents[1] / "docs/push.md").read_text()
+    (program,) = re.findall(r"```c\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "push.c").write_text(program)
+    subprocess.run(
+        [gcc, "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "push", tmp_path / "push.c"],
+        check=True,
+    )
+    with subprocess.Popen([tmp_path / "push", path]) as child:
+        for number in range(10):
+            assert grabbed(source).sequence == number
+            image = source.retrieve()
+            assert image.shape == (48, 64, 3)
+            assert (image == 20 * number).all()
+    assert child.returncode == 0
+
+
+def test_the_document_has_the_sizes_of_the_messages() -> None:
+    assert (push.HELLO.size, push.FRAME.size, push.BACK.size) == (16, 32, 8)
+    assert (push.MAGIC, push.IS_FRAME, push.IS_BACK) == (b"SLPUSH\0\1", 1, 2)
+    assert (push.MOST_SLOTS, push.MOST_BYTES) == (64, 1 << 30)
