@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sanderling import imaging, pattern
+from sanderling.opencv import cv2
 from sanderling.sources import open_source
 
 NUMBERS = [0, 1, 2, 255, 256, 65535, 12_345_678, pattern.NUMBERS - 1]

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -171,19 +172,21 @@ def test_pushers_that_are_killed_or_stopped_make_room(path: Path, source: Source
                     assert number_of(source) is not None
 
 
-def test_a_pusher_of_another_user_is_sent_away(path: Path, source: Source) -> None:
+def test_a_pusher_of_another_user_is_sent_away() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
-    path.chmod(0o777)
-    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-        folder.chmod(0o755)
     script = (
         "import os, socket, sys; os.setuid(65534);"
         " s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(sys.argv[1])"
     )
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
-    with pytest.raises(SourceError, match="a pusher was sent away: it runs as user 65534"):
-        source.grab()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # pytest's are closed to others
+        path = Path(folder) / "s"
+        with source_suite.closing(open_source(f"unix:{path}")) as source:
+            path.chmod(0o777)
+            subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+            with pytest.raises(SourceError, match="sent away: it runs as user 65534"):
+                source.grab()
 
 
 def test_the_socket_is_for_its_owner(path: Path, source: Source) -> None:
