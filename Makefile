@@ -6,6 +6,8 @@ COVERAGE ?= 90
 export PYTHON
 
 run := .venv/bin/python
+plugins := gstreamer1.0-plugins
+gstreamer := gstreamer1.0-tools,$(plugins)-base,$(plugins)-good,$(plugins)-bad,$(plugins)-ugly
 stamped := pyproject.toml constraints.txt tools/environment.sh
 
 .DEFAULT_GOAL := help
@@ -35,7 +37,8 @@ demo: .venv/.runtime ## find faces in a photograph; only this needs no developme
 	@echo "the same as JSON, one line a frame:  out/demo/faces.jsonl"
 
 packages:
-	@tools/packages.sh gcc=gcc,libc6-dev systemd-analyze=systemd
+	@tools/packages.sh gcc=gcc,libc6-dev systemd-analyze=systemd ffmpeg=ffmpeg \
+		gst-launch-1.0=$(gstreamer),gir1.2-gst-rtsp-server-1.0,python3-gi
 
 # Part of the tests says nothing about coverage: with ARGS it is not measured.
 test: setup packages ## run the tests, with coverage (ARGS="-k nms" runs some, without)

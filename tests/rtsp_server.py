@@ -14,12 +14,14 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 
 class Media(GstRtspServer.RTSPMediaFactory):
-    """Hands what comes to whoever looks."""
+    """Hands what comes to whoever looks, to each through a pipeline of its own.
+
+    A shared one gives nothing to who comes at the moment in which the last one leaves.
+    """
 
     def __init__(self, width: int, height: int, fps: int) -> None:
         super().__init__()
-        self.source = None
-        self.set_shared(True)
+        self.sources = []
         self.set_launch(
             "( appsrc name=frames is-live=true format=time do-timestamp=true block=false"
             " max-buffers=2 leaky-type=downstream"
@@ -31,7 +33,9 @@ class Media(GstRtspServer.RTSPMediaFactory):
         )
 
     def do_configure(self, media: GstRtspServer.RTSPMedia) -> None:
-        self.source = media.get_element().get_by_name_recurse_up("frames")
+        source = media.get_element().get_by_name_recurse_up("frames")
+        self.sources.append(source)
+        media.connect("unprepared", lambda _: self.sources.remove(source))
 
 
 def feed(factory: Media, size: int) -> None:
@@ -39,8 +43,7 @@ def feed(factory: Media, size: int) -> None:
         data = sys.stdin.buffer.read(size)
         if len(data) < size:
             os._exit(0)
-        source = factory.source
-        if source is not None:
+        for source in tuple(factory.sources):
             source.emit("push-buffer", Gst.Buffer.new_wrapped(data))
 
 

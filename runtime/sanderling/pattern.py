@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from sanderling.frame import Image
 from sanderling.source import put, usable
@@ -44,11 +45,11 @@ def render(number: int, height: int, width: int, into: Image | None = None) -> I
         into = np.empty_like(background)
     image = put(background, into)
     number %= NUMBERS
-    block, strip = _blocks(height, width)
+    across, down = _edges(height, width)
     bits = (np.uint32(number << 8 | _check(number)) >> _BITS & 1).astype(np.uint8) * np.uint8(255)
-    rows = bits.reshape(_ROWS, _COLUMNS).repeat(block, axis=1)
+    rows = bits.reshape(_ROWS, _COLUMNS).repeat(np.diff(across), axis=1)
     for row in range(_ROWS):
-        image[row * strip : (row + 1) * strip, : block * _COLUMNS] = rows[row, :, None]
+        image[down[row] : down[row + 1]] = rows[row, :, None]
     top, left, side = square(number, height, width)
     image[top : top + side, left : left + side] = _SQUARE[number // 64 % len(_SQUARE)]
     return image
@@ -56,10 +57,10 @@ def render(number: int, height: int, width: int, into: Image | None = None) -> I
 
 def square(number: int, height: int, width: int) -> tuple[int, int, int]:
     """Where the square is: its top, left and side, in pixels."""
-    _, strip = _blocks(height, width)
+    below = int(_edges(height, width)[1][-1])
     side = max(4, min(height, width) // 6)
     return (
-        _ROWS * strip + _bounce(number, height - _ROWS * strip - side),
+        below + _bounce(number, height - below - side),
         _bounce(number * _STEP, width - side),
         side,
     )
@@ -74,14 +75,12 @@ def read_number(image: Image) -> int | None:
     height, width = image.shape[:2]
     if height < LEAST_HEIGHT or width < LEAST_WIDTH:
         return None
-    block, strip = _blocks(height, width)
+    across, down = _edges(height, width)
     found = 0
     for bit in range(_COLUMNS * _ROWS):
         row, column = divmod(bit, _COLUMNS)
-        # The middle of the block: a codec smears its edges.
-        across = slice(column * block + block // 4, (column + 1) * block - block // 4)
-        down = slice(row * strip + strip // 4, (row + 1) * strip - strip // 4)
-        found |= int(image[down, across].mean() > 127) << bit
+        block = image[_middle(down, row), _middle(across, column)]
+        found |= int(block.mean() > 127) << bit
     number, check = found >> 8, found & 0xFF
     return number if check == _check(number) else None
 
@@ -91,9 +90,22 @@ def _check(number: int) -> int:
     return ((number * 0x9E3779B1 >> 13) ^ number ^ 0xA5) & 0xFF
 
 
-def _blocks(height: int, width: int) -> tuple[int, int]:
-    """The width and the height of a block."""
-    return width // _COLUMNS, max(4, height // 16)
+@lru_cache(maxsize=8)
+def _edges(height: int, width: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where the blocks begin and end, across and down.
+
+    They are shares of the picture, so that it may be resized.
+    """
+    strip = max(4.0, height / 16)
+    across = np.arange(_COLUMNS + 1) * width / _COLUMNS
+    down = np.arange(_ROWS + 1) * strip
+    return across.round().astype(np.intp), down.round().astype(np.intp)
+
+
+def _middle(edges: npt.NDArray[np.intp], at: int) -> slice:
+    """The middle half of a block: a codec smears its edges."""
+    begin, end = int(edges[at]), int(edges[at + 1])
+    return slice(begin + (end - begin) // 4, end - (end - begin) // 4)
 
 
 def _bounce(at: int, room: int) -> int:

@@ -167,7 +167,8 @@ class Pusher:
         self._slot_bytes = 0
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; what was sent still arrives."""
+        self._take_back(0.0)  # unread messages would make an error of the end
         self._drop()
 
     def __enter__(self) -> Self:

@@ -65,7 +65,7 @@ class Captured(Source):
         except Left:
             self.close()
             raise SourceError(f"{name}: no answer in {open_s:g} s; {hint}") from None
-        except SourceError:
+        except BaseException:
             self.close()
             raise
         self.fps = opened.fps

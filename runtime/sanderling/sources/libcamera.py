@@ -189,15 +189,15 @@ class _Picamera:
                 )
             )
             self._camera.start()
-        except (RuntimeError, IndexError, OSError) as exc:
+        except Exception as exc:  # its bindings raise whatever C++ threw
             raise SourceError(f"{name}: cannot be opened: {printable(exc)}") from exc
 
     def grab(self) -> bool:
         self._give_back()
         try:
             self._request = self._camera.capture_request()
-        except (RuntimeError, OSError) as exc:
-            raise SourceError(f"{self._name}: {printable(exc)}") from exc
+        except Exception as exc:
+            raise SourceError(f"{self._name}: cannot be read: {printable(exc)}") from exc
         return True
 
     def retrieve(self, into: Image | None = None) -> Image:

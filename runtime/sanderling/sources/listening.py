@@ -23,6 +23,7 @@ from sanderling.sources.waiting import Waiting
 _MOST_SIDE = 16_384
 _OLDEST_NS = 60 * 10**9
 """A capture time that is further back is not believed."""
+_BACKLOG = 16
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -129,6 +130,8 @@ class Listening(Waiting):
         self._pusher: _Pusher | None = None
         self._arriving: _Pusher | None = None
         self._current: tuple[int, int, int] | None = None
+        self._turn = 0
+        """Which of those that are ready: the first, 0, or the last, -1."""
         self._sequence = 0
         self._last_ns = 0
         self._restarted = False
@@ -137,7 +140,7 @@ class Listening(Waiting):
             _make_room(path, self.name)
             os.fchmod(self._listener.fileno(), 0o600)
             self._listener.bind(str(path))
-            self._listener.listen(4)
+            self._listener.listen(_BACKLOG)
             self._made = os.stat(path)
         except (OSError, ValueError) as exc:
             self._listener.close()
@@ -159,13 +162,15 @@ class Listening(Waiting):
         while True:
             there = {
                 pusher.connection.fileno(): pusher
-                for pusher in (self._pusher, self._arriving)
+                for pusher in (self._arriving, self._pusher)
                 if pusher is not None
             }
             ready = self.wake.wait(self._listener.fileno(), *there)
             if not ready:
                 return None
-            pusher = there.get(ready[-1])
+            # Whoever pushes and whoever knocks take turns, so that neither can shut the other out.
+            self._turn = ~self._turn
+            pusher = there.get(ready[self._turn])
             try:
                 if pusher is None:
                     self._accept()

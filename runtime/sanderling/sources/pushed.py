@@ -32,6 +32,11 @@ class Pushed(Source):
         self._sequence = 0
         self._image: Image | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Nobody takes frames any more."""
+        return self._closed
+
     def push(self, image: Image, captured_ns: int | None = None) -> bool:
         """Hand over a frame; it is not copied, so leave it alone from then on.
 
