@@ -26,7 +26,7 @@ LAYERS = {
           wasmfile families wiring breaker text schema thermal
           variants tomlfile profile""",
     1: "guest compiled ticker model imaging sources sinks library board wholefile",
-    2: "stages step lane plan pipeline checks",
+    2: "stages step lane plan pipeline checks tuning",
     3: "cli __main__",
 }
 OFF_DEVICE = "quantize"
