@@ -6,10 +6,12 @@ import os
 import pty
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from commandline import COMMAND, refused, run
-from sanderling import profile
+from sanderling import board, profile
+from sanderling.cli import tune
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"
@@ -70,6 +72,20 @@ def test_a_profile_to_begin_with_is_kept(tmp_path: Path) -> None:
     assert (tuned.name, tuned.limits) == (begun.name, begun.limits)
     assert tuned.evidence is not None
     assert [item.threads for item in tuned.evidence.candidates] == [1]
+
+
+def test_what_puts_the_figures_in_doubt_is_said() -> None:
+    hot = board.read(ROOT / "tests" / "boards" / "raspberry-pi-5-hot")
+    bounds = profile.settle(profile.Profile(name="x"), hot.facts())
+    cool = replace(hot.reading, celsius=50.0, power=None)
+    assert tune._doubts(hot, cool, bounds) == [
+        "too hot after measuring: 86.2 °C",
+        "throttled or short of voltage after measuring",
+    ]
+    pc = board.read(ROOT / "tests" / "boards" / "unknown-pc")
+    empty = replace(pc.reading, memory=replace(pc.reading.memory, swap_used=0))
+    assert tune._doubts(pc, empty, bounds) == ["memory was swapped out while measuring"]
+    assert tune._doubts(pc, pc.reading, bounds) == []
 
 
 def test_a_terminal_gets_a_progress_bar() -> None:
