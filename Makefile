@@ -35,7 +35,7 @@ demo: .venv/.runtime ## find faces in a photograph; only this needs no developme
 	@echo "the same as JSON, one line a frame:  out/demo/faces.jsonl"
 
 packages:
-	@tools/packages.sh gcc=gcc,libc6-dev
+	@tools/packages.sh gcc=gcc,libc6-dev systemd-analyze=systemd
 
 # Part of the tests says nothing about coverage: with ARGS it is not measured.
 test: setup packages ## run the tests, with coverage (ARGS="-k nms" runs some, without)

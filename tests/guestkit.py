@@ -17,7 +17,8 @@ stride), or None for an optional input that is not connected. A tuple or a short
 with None. Outputs are `QTensor`s with the shape the guest left in the descriptor, or None where it
 left the dtype 0. Params go by name, checked and packed from module.toml; bytes go in as they are.
 
-A status other than 0 raises `GuestStatus` with `call` ("sl_setup" or "sl_run"), `code`, `message`.
+A status other than 0 raises `GuestStatus` with `call` ("sl_setup", "sl_run" or "sl_reset"), `code`,
+`message`; so does a frame that the guest skips (`abi.SKIP`).
 A trap, a sanitizer report, or a broken rule of the ABI raises `GuestFault` with the whole text:
 never expect one in a test. Rules checked: descriptors of inputs, and inputs, are not written to;
 outputs stay within their capacity, at their address, with the dtype and rank of sl_setup; a NULL or
@@ -215,14 +216,15 @@ class Guest:
         self.machine.write(self._outputs_at + abi.TENSOR_SIZE * index, bytes(tensor))
         return _Buffer(tensor.data, capacity, tensor.dtype, tensor.rank)
 
-    def run(self, inputs: Sequence[Input]) -> list[QTensor | None]:
+    def run(self, inputs: Sequence[Input], captured_ns: int | None = None) -> list[QTensor | None]:
         """One frame.
 
         Args:
             inputs: with dims within the capacity of those of `setup`, same dtypes.
+            captured_ns: its capture time; 33 ms after the one before when not given.
 
         Raises:
-            GuestStatus: sl_run refused.
+            GuestStatus: sl_run refused, or skipped the frame (`abi.SKIP`).
         """
         tensors = self._inputs_of(inputs)
         self._write_inputs(tensors)
@@ -230,18 +232,28 @@ class Guest:
             if buffer:
                 self.machine.fill(buffer.address, buffer.capacity)
         self.sequence += 1
-        self._write_call()
+        self._write_call(captured_ns)
         before = self.machine.read(self._inputs_at, abi.TENSOR_SIZE * len(tensors))
         status, _ = self.machine.run(self.call)
         after = self.machine.read(self._inputs_at, abi.TENSOR_SIZE * len(tensors))
         self._rule(before == after, "it wrote to the descriptors of its inputs")
-        self._check("sl_run", status)
+        if status != abi.SKIP:
+            self._check("sl_run", status)
         for spec, tensor, buffer in zip(self.manifest.inputs, tensors, self._inputs, strict=True):
             if tensor and buffer:
                 stored = tensor.stored()
                 same = self.machine.read(buffer.address, len(stored)) == stored
                 self._rule(same, f"it wrote to its input {spec.name}")
+        self._check("sl_run", status)
         return [self._result(index) for index in range(len(self._outputs))]
+
+    def reset(self) -> None:
+        """Have it forget earlier frames, if it remembers any.
+
+        Raises:
+            GuestStatus: sl_reset refused.
+        """
+        self._check("sl_reset", self.machine.reset())
 
     def time_ns(self, times: int) -> int:
         """Nanoseconds that so many calls of sl_run take in all, on the inputs of the last `run`."""
@@ -301,9 +313,11 @@ class Guest:
             )
         self.machine.write(self._inputs_at, block)
 
-    def _write_call(self) -> None:
+    def _write_call(self, captured_ns: int | None = None) -> None:
         self._block.sequence = self.sequence
-        self._block.captured_ns = 33_000_000 * self.sequence
+        if captured_ns is None:
+            captured_ns = 33_000_000 * self.sequence
+        self._block.captured_ns = captured_ns
         self.machine.write(self.call, bytes(self._block))
 
     def _output(self, index: int) -> abi.Tensor:

@@ -29,6 +29,7 @@ def expected() -> dict[str, int]:
         "SL_E_ARGUMENT": abi.E_ARGUMENT,
         "SL_E_MEMORY": abi.E_MEMORY,
         "SL_E_CAPACITY": abi.E_CAPACITY,
+        "SL_SKIP": abi.SKIP,
         "SL_NONE": 0,
         "sizeof(sl_tensor)": abi.TENSOR_SIZE,
         "sizeof(sl_call)": abi.CALL_SIZE,
@@ -55,7 +56,7 @@ def source(main: str) -> str:
     known = {
         "sl_dtype": ["SL_NONE", *(f"SL_{item.name}" for item in DType)],
         "sl_format": [f"SL_FORMAT_{item.name}" for item in PixelFormat],
-        "sl_status": ["SL_OK", "SL_E_ARGUMENT", "SL_E_MEMORY", "SL_E_CAPACITY"],
+        "sl_status": ["SL_OK", "SL_E_ARGUMENT", "SL_E_MEMORY", "SL_E_CAPACITY", "SL_SKIP"],
     }
     switches = "\n".join(
         f"int know_{name}(enum {name} value) {{ switch (value) {{"

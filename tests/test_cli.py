@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 import hostile
+import sanderling
 import tiny
 from commandline import COMMAND, refused, run
-from sanderling import imaging
+from sanderling import imaging, sinks, sources
 from sanderling.cli import run as cli_run
 from sanderling.detections import Detections, Result
+from sanderling.errors import OutputError
 from sanderling.metadata import ModelMetadata
+from sanderling.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"
@@ -98,7 +101,7 @@ def test_a_video_is_annotated_and_limited(tmp_path: Path) -> None:
     lines = list(map(json.loads, done.stdout.splitlines()))
     assert [line["frame"] for line in lines] == [0, 1, 2, 3]
     assert all(len(line["detections"]) == 1 for line in lines)
-    assert len(list(imaging.Video(out).frames())) == 4
+    assert len(list(open_source(str(out)).frames())) == 4
 
 
 def test_explain_shows_one_copy_and_no_float_on_the_way() -> None:
@@ -203,17 +206,21 @@ def test_an_output_that_cannot_be_leaves_nothing_of_the_others(tmp_path: Path) -
 
 
 def test_an_output_that_fails_at_the_end_keeps_the_others(tmp_path: Path) -> None:
-    (tmp_path / "l.jsonl").mkdir()
-    clip = tmp_path / "in.mp4"
-    writer = imaging.VideoWriter(clip, 10, imaging.read_image(PHOTO))
-    writer.write(imaging.read_image(PHOTO))
-    writer.close()
-    done = run(
-        "run", FACES, "--source", clip, "--json", tmp_path / "l.jsonl",
-        "--annotate", tmp_path / "out.mp4", code=2,
-    )  # fmt: skip
-    assert "l.jsonl: cannot be written" in done.stderr
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in.mp4", "l.jsonl", "out.mp4"]
+    lines = sinks.JsonLines(str(tmp_path / "l.jsonl"))
+    video = sinks.AnnotatedVideo(tmp_path / "out.mp4", 10)
+    (tmp_path / "l.jsonl").mkdir()  # meanwhile
+    with sanderling.open(FACES) as faces:
+        going = cli_run._Run(faces, [lines, video], quiet=True)
+        going.all(sources.open_source(str(PHOTO)), None)
+        with pytest.raises(OutputError, match=r"l\.jsonl: cannot be written"):
+            going.finish()
+    lines.discard()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["l.jsonl", "out.mp4"]
+
+
+def test_a_folder_is_no_file_for_lines(tmp_path: Path) -> None:
+    words = refused("run", FACES, "--source", PHOTO, "--json", tmp_path)
+    assert "is a folder; name a file in it" in words
 
 
 def test_a_picture_that_is_too_large_costs_one_frame(tmp_path: Path) -> None:

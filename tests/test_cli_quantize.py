@@ -64,7 +64,7 @@ def test_a_yolo_like_model_goes_from_float_to_detections(tmp_path: Path, photos:
         (["--mean", "1,2"], "--mean: '1,2' is not three numbers"),
         (["--mean", "a,b,c"], "not three numbers"),
         (["--input-size", "640"], "'640' is not a size such as 640x480"),
-        (["--std", "0,1,1"], "std"),
+        (["--std", "0,1,1"], "std 1: must be more than 0"),
     ],
 )
 def test_a_wrong_option_costs_one_line(

@@ -70,8 +70,8 @@ def test_a_command_that_is_not_one_costs_one_line(args: list[object], words: str
 
 
 @pytest.mark.parametrize("given", ["0", "rtsp://127.0.0.1/x", "http://127.0.0.1/x", "/dev/null"])
-def test_what_is_no_file_is_not_taken_for_a_broken_video(given: str) -> None:
-    assert "Python" in refused("run", FACES, "--source", given)
+def test_a_camera_that_is_not_there_is_not_taken_for_a_broken_video(given: str) -> None:
+    assert "cannot be opened; is" in refused("run", FACES, "--source", given)
 
 
 def test_what_is_neither_picture_nor_video_is_called_so(tmp_path: Path) -> None:

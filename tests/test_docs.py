@@ -356,3 +356,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_pipelines_of_the_example_guests_are_pipeline_files(guest: str) -> None:
     (text,) = blocks((ROOT / "examples" / "guests" / guest / "README.md").read_text(), "toml")
     config.parse(text.encode(), guest)
+
+
+def test_the_go_guest_s_page_shows_the_pipeline_beside_it() -> None:
+    folder = ROOT / "examples" / "guests" / "go"
+    (text,) = blocks((folder / "README.md").read_text(), "toml")
+    assert text.strip() in (folder / "digits_go.toml").read_text()

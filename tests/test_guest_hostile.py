@@ -11,6 +11,7 @@ import hostile
 import sanderling
 from sanderling import guest
 from sanderling.errors import (
+    ConfigError,
     FrameError,
     GuestDeadline,
     GuestFailure,
@@ -111,7 +112,8 @@ def test_what_is_not_let_in(tmp_path: Path, parts: dict[str, str], words: str) -
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"memory": '(memory (export "memory") 1000)'}, "cannot be instantiated within 16 MiB"),
+        ({"memory": '(memory (export "memory") 1000)'},
+         "within the 16 MiB that memory_mb allows: it begins with 62.5 MiB"),
         ({"version": '(func (export "sl_abi_version") (result i32) (i32.const 131072))'},
          "version 2 of the guest ABI"),
     ],
@@ -192,12 +194,16 @@ def test_more_memory_or_time_than_the_policy_allows_is_refused(tmp_path: Path) -
     for table, words in [
         ("memory_mb = 8", "asks for 16 MiB of memory, the policy allows 8"),
         ("deadline_ms = 10", "asks for 50 ms a call, the policy allows 10"),
-        ('digests = ["00"]', "not among those let in"),
+        (f'digests = ["{64 * "0"}"]', "not among those let in (digests in [policy])"),
     ]:
         path = hostile.pipeline(tmp_path, extra=f"[policy]\n{table}")
         with pytest.raises(ModuleError) as caught:
             sanderling.open(path)
         assert words in str(caught.value)
+        assert str(caught.value).startswith(f"{path}: stage hostile: ")
+    path = hostile.pipeline(tmp_path, extra='[policy]\ndigests = ["abc"]')
+    with pytest.raises(ConfigError, match=r"policy\.digests 1: must be 64 hexadecimal digits"):
+        sanderling.open(path)
 
 
 def test_frames_of_many_sizes_settle_on_one_plan(tmp_path: Path) -> None:

@@ -23,11 +23,15 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 # Which layer a module is in. A package (`cli`) stands for all that is in it.
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
-          wasmfile families wiring breaker text schema thermal
-          variants tomlfile profile""",
-    1: "guest compiled ticker model imaging sources sinks library board wholefile",
-    2: "stages step lane plan pipeline checks tuning",
-    3: "cli __main__",
+          wasmfile families wiring breaker text schema source counts turns pace
+          thermal variants tomlfile profile daemonfile detached pattern persist
+          trace""",
+    1: """guest compiled ticker model imaging sources sinks library board
+          wholefile lines logs statuspipe systemd opencv capture push devices
+          staging""",
+    2: """stages step lane plan memory assembler pipeline pool camera watch outlet
+          deployment checks tuning""",
+    3: "cli __main__ child supervisor daemon service",
 }
 OFF_DEVICE = "quantize"
 
@@ -38,16 +42,21 @@ FACADE = "sanderling"
 WITHIN_EDGES = {
     ("guest", "compiled"),
     ("guest", "ticker"),
+    ("capture", "opencv"),
+    ("imaging", "opencv"),
+    ("sources", "capture"),
     ("sources", "imaging"),
+    ("sources", "push"),
     ("sinks", "imaging"),
-    ("sinks", "sources"),
+    ("staging", "wholefile"),
 }
 
 # The modules that may import a foreign library. The rest get it translated, or not at all.
 OWNERS = {
     "wasmtime": {"guest"},
     "onnxruntime": {"model", "quantize"},
-    "cv2": {"imaging"},
+    "cv2": {"opencv"},
+    "picamera2": {"sources"},
     "onnx": {"quantize"},
     "torch": {"quantize"},
 }
@@ -246,7 +255,7 @@ BROKEN = {
     ),
     "another's library, by a part of it": (
         {"sources": "import cv2.dnn as dnn"},
-        "imports cv2, which only imaging may",
+        "imports cv2, which only opencv may",
     ),
     "another's library, in a method": (
         {"plan": "class A:\n    async def f(self):\n        import onnxruntime"},

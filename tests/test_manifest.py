@@ -37,7 +37,7 @@ def test_a_module_without_a_manifest_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "not a WebAssembly file"),
+        (b"", "the file is empty"),
         (b"GIF89a", "not a WebAssembly file"),
         (b"\0asm\x0d\0\1\0", "components are not guests"),
         (b"\0asm\1\0\0\0\x01\x05", "cut off"),

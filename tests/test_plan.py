@@ -131,6 +131,8 @@ def test_outputs_without_a_shape_are_measured(tmp_path: Path) -> None:
          ["[1, 1, 8, 8]", "[1, 4+classes, anchors]", "use centerface_decode"]),
         ({"boxes": np.zeros((1, 99, 4), np.float32), "scores": np.zeros((1, 99, 91), np.float32)},
          "centerface_decode", ["[1, 99, 4]", "SSD-like"]),
+        ({"boxes": np.zeros((1, 99, 4), np.float32), "scores": np.zeros((1, 99, 91), np.float32)},
+         "yolo_decode", ["boxes without their scores", "boxes f32 [1, 99, 4]", "SSD-like"]),
         ({"logits": np.zeros((1, 1000), np.float32)}, "yolo_decode",
          ["[1, 1000]", "classifier with 1000 classes: use softmax and topk"]),
     ],
@@ -143,6 +145,19 @@ def test_a_decoder_that_does_not_fit_is_refused_with_both_shapes(
     message = failure(write(tmp_path, LETTERBOX, MODEL, *stages), InputError)
     for word in words:
         assert word in message, message
+
+
+def test_a_model_that_takes_no_picture_is_not_said_to_take_any(tmp_path: Path) -> None:
+    tiny.identity_model(tmp_path / "m.onnx", shape=(1, 7))
+    assert "pictures of any size" not in failure(write(tmp_path, LETTERBOX, MODEL))
+
+
+@pytest.mark.parametrize("threads", [-1, 257, 10**6])
+def test_a_number_of_threads_that_cannot_be_is_refused(tmp_path: Path, threads: int) -> None:
+    tiny.identity_model(tmp_path / "m.onnx")
+    path = write(tmp_path, LETTERBOX, MODEL)
+    with pytest.raises(ConfigError, match=r"must be 0 \(one a core\) to 256"):
+        sanderling.open(path, threads=threads)
 
 
 def test_a_guest_before_the_model_that_makes_the_wrong_thing_is_refused(tmp_path: Path) -> None:
@@ -169,7 +184,7 @@ def test_a_scale_that_differs_is_refused(tmp_path: Path) -> None:
         ([guest("letterbox", "widht = 3")], "has no such parameter; it has: width, height"),
         ([guest("letterbox", "width = 99999")], "99999 is not within 0 to 8192 pixels"),
         ([guest("letterbox", 'fit = "crop"')], "'crop' is not one of 'letterbox', 'stretch'"),
-        ([guest("lettrbox")], "installed are centerface_decode, letterbox"),
+        ([guest("lettrbox")], "installed are centerface_decode, crop"),
         ([guest("./gone.wasm")], "there is no file"),
         ([LETTERBOX, '[[stage]]\nmodel = "gone"\n'], "not beside the pipeline file"),
         ([LETTERBOX, MODEL + 'outputs = { nope = "x" }\n'], "has no such tensor; it has: picture"),

@@ -209,6 +209,15 @@ def test_what_was_found_is_drawn_where_it_is(tmp_path: Path) -> None:
     assert imaging.read_image(tmp_path / "out" / "a.png").any()
 
 
+def test_a_picture_of_nothing_is_no_picture(tmp_path: Path) -> None:
+    """A guest may make an empty one: what is drawn on is then the frame."""
+    nothing = {"image": np.empty((0, 8, 3), np.uint8)}
+    result = Result(0, 0, "a", None, None, nothing, {})
+    np.testing.assert_array_equal(imaging.annotate(picture(), result), picture())
+    with pytest.raises(OutputError, match=r"a picture of 8x0 pixels cannot be written as \.jpg"):
+        imaging.encode_image(nothing["image"], ".jpg")
+
+
 def test_originals_are_never_overwritten(tmp_path: Path) -> None:
     original = tmp_path / "a.jpg"
     original.write_bytes(encoded(".jpg"))

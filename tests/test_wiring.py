@@ -40,6 +40,19 @@ def test_the_nearest_of_two_of_one_name_is_taken() -> None:
     assert wire([first, second, third], "p")[2] == [Origin(1, 0)]
 
 
+def test_a_stage_of_notes_is_looked_through() -> None:
+    gate = Ends("gate", (("image", False),), ("motion",), aside=frozenset({"motion"}))
+    assert wire([LETTERBOX, gate, MODEL], "p")[1:] == [[Origin(0, 0)], [Origin(0, 0)]]
+    assert wire([gate, LETTERBOX, MODEL], "p")[:2] == [[Origin(FRAME, 0)], [Origin(FRAME, 0)]]
+
+
+def test_a_guest_may_take_the_frame_wherever_it_stands() -> None:
+    crop = Ends("crop", (("frame", False), ("boxes", False)), (), from_frame=frozenset({"frame"}))
+    assert wire([LETTERBOX, MODEL, DECODE, NMS, crop], "p")[4] == [Origin(FRAME, 0), Origin(3, 0)]
+    named = Ends("crop", crop.inputs, (), {"frame": "image"}, from_frame=crop.from_frame)
+    assert wire([LETTERBOX, MODEL, DECODE, NMS, named], "p")[4][0] == Origin(0, 0)
+
+
 @pytest.mark.parametrize(
     ("wanted", "origin"),
     [("frame", Origin(FRAME, 0)), ("a.boxes", Origin(0, 0)), ("boxes", Origin(1, 0))],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 
 MAJOR = 1
-MINOR = 0
+MINOR = 1
 MAX_RANK = 8
 ALIGN = 64
 PAGE = 65536
@@ -19,10 +19,12 @@ OK = 0
 E_ARGUMENT = -1
 E_MEMORY = -2
 E_CAPACITY = -3
+SKIP = -100
+"""No error: the frame needs nothing more; no further stage runs, it counts as dropped (still)."""
 
 STATUS_TEXT = {
     E_ARGUMENT: "it cannot work with an input or a parameter",
-    E_MEMORY: "it ran out of memory",
+    E_MEMORY: "it ran out of memory (memory_mb in its module.toml is the most it may have)",
     E_CAPACITY: "an output does not fit its buffer",
 }
 

@@ -14,6 +14,7 @@ from sanderling.metadata import ImageInput, Quantization
 from sanderling.policy import Policy
 
 MAX_STAGES = 32
+MAX_THREADS = 256
 
 StageName = Annotated[
     str,
@@ -26,6 +27,9 @@ StageName = Annotated[
 ]
 
 
+FileName = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
 class PipelineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The table `[pipeline]`.
 
@@ -35,7 +39,7 @@ class PipelineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """
 
     name: StageName
-    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    threads: Annotated[int, msgspec.Meta(ge=0, le=MAX_THREADS)] = 0
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,8 +58,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tensors: of a model, scale and zero point of what is stored quantized.
     """
 
-    guest: str | None = None
-    model: str | None = None
+    guest: FileName | None = None
+    model: FileName | None = None
     name: StageName | None = None
     params: dict[str, object] = {}
     call: str | None = None

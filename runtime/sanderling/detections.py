@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
 
-_FOUND = frozenset({"boxes", "scores", "classes", "points"})
+_FOUND = frozenset({"boxes", "scores", "classes", "points", "ids"})
 MAX_VALUES = 1000
 """Elements of a tensor that a JSON line gives one by one."""
 
@@ -30,6 +30,10 @@ class Detections:
         classes: int32 `[n]`.
         points: float32 `[n, points, 2]`: x, y in pixels of the frame; None when the model has none.
         labels: the names of the classes, in order; may be empty.
+        ids: int32 `[n]`: the same number for the same thing from frame to frame; None without a
+            tracker.
+        attributes: what a second model says of each, a row for each of the first rows here; None
+            without one.
     """
 
     boxes: Floats
@@ -37,6 +41,8 @@ class Detections:
     classes: Ints
     points: Floats | None = None
     labels: tuple[str, ...] = ()
+    ids: Ints | None = None
+    attributes: Classes | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -59,17 +65,21 @@ class Detections:
                 item["points"] = [
                     [round(float(x), 2), round(float(y), 2)] for x, y in self.points[index]
                 ]
+            if self.ids is not None:
+                item["id"] = int(self.ids[index])
+            if self.attributes is not None and index < len(self.attributes):
+                item["attributes"] = self.attributes.row(index).as_dicts()
             found.append(item)
         return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classes:
-    """What a whole frame shows, most probable first.
+    """What a whole frame shows, or each thing in it, most probable first.
 
     Attributes:
-        classes: int32 `[k]`.
-        scores: float32 `[k]`, probabilities when a softmax was in the pipeline.
+        classes: int32 `[k]`; as the attributes of detections `[n, k]`.
+        scores: float32 `[k]` or `[n, k]`, probabilities when a softmax was in the pipeline.
         labels: the names of the classes, in order; may be empty.
     """
 
@@ -79,6 +89,10 @@ class Classes:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    def row(self, index: int) -> Classes:
+        """Of attributes: those of one detection, `[k]`."""
+        return Classes(self.classes[index], self.scores[index], self.labels)
 
     def label(self, index: int) -> str:
         """The name of the class at this place; its number when it has no name."""
@@ -116,6 +130,9 @@ class Result:
         tensors: the last stage's outputs by name, dequantized only if a guest did so; and the
             boxes, scores, classes and points of the stage that found something last.
         timings_ns: nanoseconds of each stage by name, in order.
+        wall_ns: the frame's capture time by the wall clock, in ns since 1970; 0 when not known.
+        skipped: the stage that said that the frame needs nothing more, such as a motion gate; then
+            nothing was looked for. Empty otherwise.
     """
 
     sequence: int
@@ -125,6 +142,20 @@ class Result:
     classes: Classes | None
     tensors: dict[str, npt.NDArray[np.generic]]
     timings_ns: dict[str, int]
+    wall_ns: int = 0
+    skipped: str = ""
+
+    def moved(self, x: int, y: int) -> Result:
+        """The same in pixels of a larger picture, in which this one begins at x, y."""
+        if self.detections is None or not (x or y):
+            return self
+        found = self.detections
+        by = np.array([x, y], np.float32)
+        boxes = (found.boxes.reshape(-1, 2, 2) + by).reshape(-1, 4)
+        points = None if found.points is None else found.points + by
+        tensors = self.tensors | {"boxes": boxes} | ({} if points is None else {"points": points})
+        detections = replace(found, boxes=boxes, points=points)
+        return replace(self, detections=detections, tensors=tensors)
 
     def as_dict(self) -> dict[str, object]:
         """The line that `--json` writes."""
@@ -133,6 +164,8 @@ class Result:
             line["detections"] = self.detections.as_dicts()
         elif self.classes is not None:
             line["classes"] = self.classes.as_dicts()
+        if self.skipped:
+            line["skipped"] = self.skipped
         rest = {name: value for name, value in self.tensors.items() if name not in _FOUND}
         if rest or (self.detections is None and self.classes is None):
             line["tensors"] = {name: _plain(value) for name, value in rest.items()}

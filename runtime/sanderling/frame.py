@@ -21,12 +21,14 @@ class Frame:
         sequence: its number within its source, from 0.
         captured_ns: when it was captured, monotonic clock, in ns; 0 when that has no meaning.
         source: the file, camera or address it came from.
+        wall_ns: when it was captured, wall clock, in ns since 1970; 0 when that has no meaning.
     """
 
     image: Image = field(repr=False)
     sequence: int = 0
     captured_ns: int = 0
     source: str = ""
+    wall_ns: int = 0
 
 
 def check_image(image: object, what: str = "the image") -> Image:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import re
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +24,7 @@ from sanderling.errors import GuestDeadline, GuestError, GuestTrap, GuestViolati
 from sanderling.manifest import Limits, Manifest, read_manifest
 from sanderling.policy import Policy
 from sanderling.text import printable
-from sanderling.ticker import INTERVAL_MS, Ticker, ticks
+from sanderling.ticker import Ticker, ticks
 
 SETUP_DEADLINE_MS = 5000
 """Start-up and sl_setup happen once and may take longer than a frame."""
@@ -96,6 +97,11 @@ class Module:
     wasi: bool
     function: str
     code: wasmtime.Module
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it remembers earlier frames: such a guest exports sl_reset."""
+        return not self.function and any(one.name == "sl_reset" for one in self.code.exports)
 
     def exports(self) -> dict[str, str]:
         """Each export and its type in words, such as `(i32) -> (i32)`."""
@@ -219,6 +225,9 @@ _TRAP_WORDS = {
 }
 
 
+_TOO_FEW_PAGES = re.compile(r"memory minimum size of (\d+) pages exceeds")
+
+
 class Instance:
     """One instance of a guest: its memory and the way into it. Used by one thread at a time.
 
@@ -274,9 +283,11 @@ class Instance:
             raise self._trapped(exc, SETUP_DEADLINE_MS) from exc
         except wasmtime.WasmtimeError as exc:
             reason = str(exc).strip().splitlines()[-1].strip()
+            if pages := _TOO_FEW_PAGES.search(reason):
+                reason = f"it begins with {int(pages[1]) * abi.PAGE / (1 << 20):.3g} MiB"
             raise ModuleError(
-                f"{self.module.path}: cannot be instantiated within"
-                f" {self.module.limits.memory_mb:g} MiB: {reason}"
+                f"{self.module.path}: cannot be instantiated within the"
+                f" {self.module.limits.memory_mb:g} MiB that memory_mb allows: {reason}"
             ) from exc
         finally:
             self._ticker.leave()
@@ -406,8 +417,7 @@ class Instance:
         if code is wasmtime.TrapCode.INTERRUPT:
             return GuestDeadline(
                 self.stage,
-                f"the guest was not done after {deadline:g} ms and was stopped (deadlines are kept"
-                f" to {2 * INTERVAL_MS} ms)",
+                f"the guest was not done after {deadline:g} ms and was stopped",
             )
         words = _TRAP_WORDS.get(code, code.name.lower().replace("_", " ")) if code else "it trapped"
         function = next((frame.func_name for frame in trap.frames if frame.func_name), None)

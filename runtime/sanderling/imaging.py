@@ -1,6 +1,6 @@
-"""Pictures and video in and out: the only module that imports cv2.
+"""Pictures in, pictures and video out.
 
-cv2 takes up to 90 ms and 36 MB to import, so whoever needs this module imports it late.
+Loads OpenCV, so whoever needs this module imports it late.
 """
 
 from __future__ import annotations
@@ -9,21 +9,15 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-# Before the import: OpenCV reads both once. A header may claim any size, and a board has little
-# memory; OpenCV's own warnings would stand between our lines on the terminal.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-import cv2
 import numpy as np
 
 from sanderling.detections import Classes, Detections, Result
 from sanderling.errors import OutputError, SourceError
 from sanderling.frame import Image
+from sanderling.opencv import cv2
 from sanderling.text import printable
 
 IMAGE_SUFFIXES = frozenset(
@@ -167,57 +161,6 @@ def _png_ends(data: bytes) -> bool:
     return False
 
 
-class Video:
-    """A video file, frame by frame.
-
-    Args:
-        path: the file.
-
-    Raises:
-        SourceError: it is missing, or is no video.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        if not path.is_file():
-            raise SourceError(f"{path}: there is no such file")
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise SourceError(f"{path}: not a video that can be decoded; it may be cut off")
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.count = int(count) if 0 < count < 1e9 else 0
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(rate) if 0 < rate < 1e4 else 25.0
-
-    def frames(self) -> Iterator[Image]:
-        """Each picture, uint8 `[height, width, 3]`, BGR.
-
-        Raises:
-            SourceError: it holds none, or fewer than its header says (allowing for a rounding).
-        """
-        seen = 0
-        while True:
-            try:
-                good, image = self._capture.read()
-            except cv2.error as exc:
-                raise SourceError(f"{self._path}: frame {seen} cannot be decoded: {exc}") from exc
-            if not good:
-                break
-            yield np.asarray(image, np.uint8)
-            seen += 1
-        if seen == 0:
-            raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
-        if seen < self.count - max(2, self.count // 100):
-            raise SourceError(
-                f"{self._path}: the video ends early, after {seen} of {self.count} frames; it is"
-                " cut off or damaged"
-            )
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._capture.release()
-
-
 class VideoWriter:
     """Writes pictures of one size as MPEG-4.
 
@@ -257,7 +200,11 @@ def encode_image(image: Image, suffix: str) -> bytes:
     try:
         good, data = cv2.imencode(suffix, image)
     except cv2.error as exc:
-        raise OutputError(f"{suffix or 'no suffix'}: pictures are written as .jpg or .png") from exc
+        size = "x".join(map(str, image.shape[1::-1]))
+        raise OutputError(
+            f"a picture of {size} pixels cannot be written as {suffix or 'a file without suffix'};"
+            " .jpg and .png are possible"
+        ) from exc
     if not good:
         raise OutputError(f"the picture could not be encoded as {suffix}")
     return data.tobytes()
@@ -273,7 +220,8 @@ def annotate(image: Image, result: Result) -> Image:
     What lies outside of the picture, or has a coordinate that is not finite, is left out.
     """
     made = result.tensors.get("image")
-    if made is not None and made.dtype == np.uint8 and made.ndim == 3 and made.shape[2] == 3:
+    picture = made is not None and made.ndim == 3 and made.shape[2] == 3 and made.size > 0
+    if made is not None and picture and made.dtype == np.uint8:
         # A pipeline that makes a picture of its own shows that one.
         image = np.asarray(made, np.uint8)
     canvas = image.copy()
@@ -323,6 +271,21 @@ def _draw_text(canvas: Image, text: str, x: int, y: int, thick: int) -> None:
     cv2.putText(
         canvas, text, (x, y - below // 2), font, size, _INK, max(1, thick // 2), cv2.LINE_AA
     )
+
+
+def outlines(polygons: Sequence[Sequence[tuple[int, int]]]) -> list[np.ndarray]:
+    """Polygons as `blacken` takes them: x and y of each corner, in pixels."""
+    return [np.array(polygon, np.int32).reshape(-1, 1, 2) for polygon in polygons]
+
+
+def blacken(image: Image, polygons: list[np.ndarray]) -> None:
+    """Fill polygons with black, in place.
+
+    Args:
+        image: uint8 `[height, width, 3]`, BGR.
+        polygons: what `outlines` gave.
+    """
+    cv2.fillPoly(image, polygons, (0, 0, 0))
 
 
 _WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

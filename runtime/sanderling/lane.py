@@ -6,16 +6,20 @@ import ctypes
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sanderling.errors import ModelRunError
 from sanderling.frame import Image
+from sanderling.memory import Memory
 from sanderling.model import Binding
-from sanderling.plan import Plan, Tensor
-from sanderling.step import Step
-from sanderling.tensor import shape_text
+from sanderling.plan import Placed, Plan, Tensor
+from sanderling.step import Moment, Step
+from sanderling.tensor import TensorType, shape_text
 from sanderling.wiring import FRAME
 
 Array = npt.NDArray[np.generic]
@@ -30,10 +34,6 @@ def _flat(address: int, tensor: Tensor) -> Array:
         return np.empty(0, tensor.type.dtype.numpy)
     memory = np.ctypeslib.as_array((ctypes.c_uint8 * tensor.type.nbytes).from_address(address))
     return memory.view(tensor.type.dtype.numpy)
-
-
-def _nothing() -> None:
-    """What a stage without a model runs."""
 
 
 class _HandOver:
@@ -117,94 +117,275 @@ def _hand_over(
     return (_HandOver if same else _Dequantize)(plan, tensor, reader, shape)
 
 
+Shape = Callable[[], tuple[int, ...]]
+Trace = Callable[[str, int, int], None]
+"""Told of each stage: its name, when it began and when it ended, by `time.perf_counter_ns`."""
+
+
+@dataclass(slots=True)
+class Job(Moment):
+    """One frame on its way through a lane.
+
+    Attributes:
+        memory: the camera's guests that remember earlier frames.
+        turn: held around each such guest, so that it sees the frames of its camera in their order.
+    """
+
+    memory: Memory
+    turn: Callable[[int], AbstractContextManager[object]] = lambda stage: nullcontext()
+
+
+class _RememberingWork:
+    """Runs a guest that each camera has for itself: what it reads and makes is copied.
+
+    Attributes:
+        shapes: the shape of each output after the last run.
+    """
+
+    def __init__(self, plan: Plan, index: int, shape_of: Callable[[Tensor], Shape]) -> None:
+        stage = plan.stages[index]
+        self._index = index
+        self._takes = [
+            (port, plan.address(tensor), tensor.type.dtype.itemsize, shape_of(tensor))
+            for port, tensor in enumerate(stage.inputs)
+            if tensor is not None
+        ]
+        self._makes = [
+            (port, plan.address(tensor), tensor.type.dtype.itemsize)
+            for port, tensor in enumerate(stage.outputs)
+            if tensor is not None
+        ]
+        self.shapes = [tensor.type.shape if tensor else () for tensor in stage.outputs]
+
+    def __call__(self, job: Job) -> bool:
+        with job.turn(self._index):
+            step = job.memory.step(self._index)
+            step.ready()
+            for port, address, itemsize, shape in self._takes:
+                dims = shape()
+                step.set_input_shape(port, dims)
+                ctypes.memmove(step.input_address(port), address, math.prod(dims) * itemsize)
+            wanted = step.run(job)
+            self.shapes = step.shapes
+            for port, address, itemsize in self._makes:
+                size = math.prod(self.shapes[port]) * itemsize
+                ctypes.memmove(address, step.output_address(port), size)
+        return wanted
+
+
+class _ModelWork:
+    """Runs a model, unless a guest made something else than what it is bound to."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        stage: Placed,
+        shape_of: Callable[[Tensor], Shape],
+        gate: AbstractContextManager[object] | None,
+    ) -> None:
+        assert stage.model is not None
+        self._plan, self._model, self._gate = plan, stage.model, gate
+        self.name = stage.name
+        self._inputs = [tensor for tensor in stage.inputs if tensor is not None]
+        self._outputs = [tensor for tensor in stage.outputs if tensor is not None]
+        self._checks = [
+            (tensor, shape_of(tensor)) for tensor in self._inputs if tensor.origin.stage != FRAME
+        ]
+        self._prepare(stage)
+
+    def _prepare(self, stage: Placed) -> None:
+        self._checked = [(shape, tensor.type.shape) for tensor, shape in self._checks]
+        self._run = self._model.bind(
+            self.name,
+            [(tensor.type, self._plan.address(tensor)) for tensor in self._inputs],
+            [(tensor.type, self._plan.address(tensor)) for tensor in self._outputs],
+        ).run
+
+    def __call__(self, job: Job) -> bool:
+        for shape, bound in self._checked:
+            if shape() != bound:
+                raise self._misfit()
+        if self._gate is None:
+            self._run()
+        else:
+            with self._gate:
+                self._run()
+        return True
+
+    def _misfit(self) -> ModelRunError:
+        """Which input is not what it was bound to."""
+        given = ", ".join(
+            f"{tensor.name} as {shape_text(tensor.type.shape)}, on this frame it is"
+            f" {shape_text(shape())}"
+            for tensor, shape in self._checks
+        )
+        return ModelRunError(self.name, f"it takes {given}")
+
+
+class _RowsWork(_ModelWork):
+    """Runs a model on as many rows as there are, all at once or one by one.
+
+    Attributes:
+        count: how many there were on the last frame.
+    """
+
+    def _prepare(self, stage: Placed) -> None:
+        self._batch = stage.rows == "batch"
+        self.count = self._outputs[0].type.shape[0]
+        self._readers = [
+            (reader, tensor.home[2], tensor)
+            for tensor in self._outputs
+            if isinstance(tensor.home, tuple)
+            and (reader := self._plan.stages[tensor.home[1]].step) is not None
+        ]
+        self._bound: dict[tuple[int, int], Binding] = {}
+
+    def _part(self, tensor: Tensor, first: int, count: int) -> tuple[TensorType, int]:
+        kind = tensor.type
+        row = kind.nbytes // kind.shape[0]
+        part = replace(kind, shape=(count, *kind.shape[1:]))
+        return part, self._plan.address(tensor) + first * row
+
+    def _binding(self, first: int, count: int) -> Binding:
+        """The model on some rows; made once for each place and number."""
+        binding = self._bound.get((first, count))
+        if binding is None:
+            binding = self._bound[first, count] = self._model.bind(
+                self.name,
+                [self._part(tensor, first, count) for tensor in self._inputs],
+                [self._part(tensor, first, count) for tensor in self._outputs],
+            )
+        return binding
+
+    def __call__(self, job: Job) -> bool:
+        shapes = [(shape(), tensor.type.shape) for tensor, shape in self._checks]
+        count = shapes[0][0][0]
+        if any(now[0] != count or now[1:] != bound[1:] for now, bound in shapes):
+            raise self._misfit()
+        at_once = count if self._batch else 1
+        for first in range(0, count, max(1, at_once)):
+            with self._gate or nullcontext():
+                self._binding(first, at_once).run()
+        if count != self.count:
+            self.count = count
+            for reader, port, tensor in self._readers:
+                reader.set_input_shape(port, (count, *tensor.type.shape[1:]))
+        return True
+
+
 class Lane:
     """Runs a plan.
 
     Args:
         plan: what to run; the lane owns it from here on.
+        gate: held while a model runs: how many may do so at a time is decided outside.
+        trace: told of each stage.
+
+    Attributes:
+        skipped: the stage that said of the last frame that it needs nothing more, or empty.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        gate: AbstractContextManager[object] | None = None,
+        trace: Trace | None = None,
+    ) -> None:
         self.plan = plan
-        self._steps = [stage.step for stage in plan.stages if stage.step is not None]
+        self._gate = gate
+        self._trace = trace
+        self._steps = [
+            stage.step for stage in plan.stages if stage.step is not None and not stage.stateful
+        ]
         self._generations: list[int] = []
         self._disturbed = False
+        self.skipped = ""
         self._shape: tuple[int, ...] = ()
         self._frame: Array = np.empty(0, np.uint8)
         self._frame_copies: list[Callable[[], None]] = []
-        self._results: list[tuple[str, Callable[[], tuple[int, ...]], Array]] = []
-        self._work: list[tuple[str, list[Callable[[], None]], Step | None, Callable[[], None]]] = []
+        self._results: list[tuple[str, Shape, Array]] = []
+        self._work: list[tuple[str, list[Callable[[], None]], Callable[[Job], bool]]] = []
+        self._shapes: dict[int, _RememberingWork | _RowsWork] = {}
         self._arrange()
 
     def _arrange(self) -> None:
         """Look up every address anew: at first, and when a guest was replaced."""
         plan = self.plan
-        self._work = []
+        self._work, self._shapes = [], {}
         for index, stage in enumerate(plan.stages):
             copies = [
                 _hand_over(plan, tensor, reader, self._shape_of(tensor))
                 for tensor in plan.tensors[1:]
                 for reader in plan.copied_to(tensor)
-                if reader[0] == index
+                if reader[0] == index and not stage.stateful
             ]
-            run = _nothing if stage.model is None else self._model(index)
-            self._work.append((stage.name, copies, stage.step, run))
+            self._work.append((stage.name, copies, self._worker(index, stage)))
         frame = plan.tensors[0]
         self._frame_copies = [
             _hand_over(plan, frame, reader, self._shape_of(frame))
             for reader in plan.copied_to(frame)
+            if not plan.stages[reader[0]].stateful
         ]
         self._results = [
             (
-                tensor.label,
+                name,
                 self._shape_of(tensor),
                 _flat(plan.address(tensor), tensor).reshape(tensor.type.shape),
             )
-            for tensor in plan.results
+            for name, tensor in plan.results.items()
         ]
         self._generations = [step.generation for step in self._steps]
         self._shape = ()
 
-    def _shape_of(self, tensor: Tensor) -> Callable[[], tuple[int, ...]]:
+    def _worker(self, index: int, stage: Placed) -> Callable[[Job], bool]:
+        if stage.stateful:
+            self._shapes[index] = remembering = _RememberingWork(self.plan, index, self._shape_of)
+            return remembering
+        if stage.step is not None:
+            return stage.step.run
+        if stage.rows:
+            self._shapes[index] = rows = _RowsWork(self.plan, stage, self._shape_of, self._gate)
+            return rows
+        return _ModelWork(self.plan, stage, self._shape_of, self._gate)
+
+    def _shape_of(self, tensor: Tensor) -> Shape:
         """What tells a tensor's shape on this frame."""
         stage, port = tensor.origin.stage, tensor.origin.port
         if stage == FRAME:
             return lambda: self._shape
+        work = self._shapes.get(stage)
+        if isinstance(work, _RememberingWork):
+            return lambda: work.shapes[port]
+        if isinstance(work, _RowsWork):
+            rest = tensor.type.shape[1:]
+            return lambda: (work.count, *rest)
         step = self.plan.stages[stage].step
         if step is not None:
             return lambda: step.shapes[port]
         return lambda: tensor.type.shape
 
-    def _model(self, index: int) -> Callable[[], None]:
-        """Run the model, unless a guest made less than what it is bound to."""
-        stage = self.plan.stages[index]
-        run = self._bind(index).run
-        checks = [
-            (tensor, self._shape_of(tensor))
-            for tensor in stage.inputs
-            if tensor is not None and tensor.origin.stage != FRAME
-        ]
+    def room(self, shape: tuple[int, ...]) -> Image | None:
+        """Where the pixels of the next frame go, so that a source can decode straight into it.
 
-        def checked() -> None:
-            for tensor, shape in checks:
-                if shape() != tensor.type.shape:
-                    raise ModelRunError(
-                        stage.name,
-                        f"it takes {tensor.name} as {shape_text(tensor.type.shape)}, on this frame"
-                        f" it is {shape_text(shape())}",
-                    )
-            run()
+        Args:
+            shape: of the frame.
 
-        return checked
+        Returns:
+            uint8 of that shape, in the memory of the first guest; None when the plan has no room.
 
-    def _bind(self, index: int) -> Binding:
-        stage = self.plan.stages[index]
-        assert stage.model is not None
-        return stage.model.bind(
-            stage.name,
-            [(tensor.type, self.plan.address(tensor)) for tensor in stage.inputs if tensor],
-            [(tensor.type, self.plan.address(tensor)) for tensor in stage.outputs if tensor],
-        )
+        Raises:
+            FrameError: a guest that was lost cannot be replaced.
+        """
+        if shape == self._shape and not self._disturbed:
+            return cast("Image", self._frame)
+        if not self.plan.fits(shape):
+            return None
+        if self._disturbed:
+            self._recover()
+        if shape != self._shape:
+            self._reshape(shape)
+        return cast("Image", self._frame)
 
     def _reshape(self, shape: tuple[int, ...]) -> None:
         """Frames of another size come from here on."""
@@ -218,47 +399,42 @@ class Lane:
             reader.set_input_shape(index, shape)
         self._shape = shape
 
-    def fits(self, image: Image) -> bool:
-        """Whether the plan has room for this picture."""
-        most = self.plan.frame.shape
-        if self.plan.exact:
-            return image.shape == most
-        return bool(image.shape[0] <= most[0] and image.shape[1] <= most[1])
-
-    def run(self, image: Image, sequence: int, captured_ns: int) -> dict[str, int]:
+    def run(self, image: Image, job: Job) -> dict[str, int]:
         """Run one frame through all stages.
 
         Args:
-            image: uint8 `[height, width, 3]`, BGR; copied once, into the first guest.
-            sequence: its number.
-            captured_ns: its capture time, monotonic, in ns.
+            image: uint8 `[height, width, 3]`, BGR; copied into the first guest, unless it is what
+                `room` gave.
+            job: its number and time, and its camera's memory.
 
         Returns:
-            Nanoseconds of each stage, by name.
+            Nanoseconds of each stage that ran, by name.
 
         Raises:
             FrameError: the frame is lost; the next one finds every guest standing again.
         """
-        if self._disturbed:
-            self._recover()
-        if image.shape != self._shape:
-            self._reshape(image.shape)
-        self._disturbed = True  # until the frame is through
-        timings: dict[str, int] = {}
         began = time.perf_counter_ns()
-        np.copyto(self._frame, image)
+        if image is not self._frame:
+            room = self.room(image.shape)
+            assert room is not None  # whoever calls has seen to it
+            np.copyto(room, image)
+        self._disturbed = True  # until the frame is through
+        self.skipped = ""
+        timings: dict[str, int] = {}
         for copy in self._frame_copies:
             copy()
-        for name, copies, step, run in self._work:
+        for name, copies, work in self._work:
             for copy in copies:
                 copy()
-            if step is not None:
-                step.run(sequence, captured_ns)
-            else:
-                run()
+            wanted = work(job)
             now = time.perf_counter_ns()
             timings[name] = now - began
+            if self._trace is not None:
+                self._trace(name, began, now)
             began = now
+            if not wanted:
+                self.skipped = name
+                break
         self._disturbed = False
         return timings
 
@@ -282,12 +458,6 @@ class Lane:
             else:
                 found[name] = whole.reshape(-1)[: math.prod(shape)].reshape(shape).copy()
         return found
-
-    def reset(self) -> None:
-        """A new source begins: guests with memory forget."""
-        self._disturbed = True
-        for step in self._steps:
-            step.reset()
 
     def close(self) -> None:
         """Give back every guest."""

@@ -57,6 +57,9 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         dtypes: the element types it may have, such as `["u8", "f32"]`.
         shapes: the patterns it may have; see `Dim`.
         optional: whether the guest also works without it.
+        aside: of an output: it is a note that only a reader by its name gets; by order, the stage
+            behind takes what an earlier stage makes.
+        source: of an input: `frame` when it takes the frame itself, wherever the guest stands.
         help: one line for people.
     """
 
@@ -64,6 +67,8 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     dtypes: list[str]
     shapes: list[list[Dim]]
     optional: bool = False
+    aside: bool = False
+    source: Literal["", "frame"] = msgspec.field(name="from", default="")
     help: str = ""
 
     @property
@@ -187,6 +192,9 @@ def _check(manifest: Manifest, where: str) -> None:
             raise ModuleError(f"{where}: two {kind}s have one name: {', '.join(names)}")
         for spec in specs:
             _check_tensor(spec, f"{where}: {kind} {spec.name}")
+            if (spec.aside and kind == "input") or (spec.source and kind == "output"):
+                key, right = ("aside", "output") if spec.aside else ("from", "input")
+                raise ModuleError(f"{where}: {kind} {spec.name}: {key} is for an {right}")
     if len(manifest.params) > MAX_PARAMS:
         raise ModuleError(
             f"{where}: {len(manifest.params)} parameters; at most {MAX_PARAMS} are possible"
@@ -363,6 +371,13 @@ def pack_params(manifest: Manifest, values: dict[str, object], where: str) -> by
 
 
 # ---- shape patterns -----------------------------------------------------------------------------
+
+
+def leading(spec: TensorSpec, shape: tuple[int, ...]) -> Dim:
+    """The first dimension as the pattern that a shape has writes it; 1 when none fits."""
+    fitting = (one for one in spec.shapes if match_shape(one, shape, {}) is not None)
+    pattern = next(fitting, [])
+    return pattern[0] if pattern else 1
 
 
 def match_shape(

@@ -6,6 +6,7 @@ A `Model` knows every input and output with dtype, shape, scale and zero point. 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,8 +110,9 @@ class Model:
     def _port(self, arg: ort.NodeArg) -> Port:
         dtype = _DTYPES.get(arg.type)
         if dtype is None:
-            known = ", ".join(sorted(_DTYPES))
-            raise ModelError(f"{self.path}: {arg.name} is {arg.type}; supported are {known}")
+            known = ", ".join(map(str, _DTYPES.values()))
+            found = arg.type.removeprefix("tensor(").removesuffix(")")
+            raise ModelError(f"{self.path}: {arg.name} is {found}; supported are {known}")
         stored = self.metadata.tensors.get(arg.name)
         return Port(
             name=arg.name,
@@ -121,16 +123,19 @@ class Model:
             zero_point=stored.zero_point if stored else 0,
         )
 
-    def fixed(self, shapes: Mapping[str, tuple[int, ...]]) -> Model:
+    def fixed(self, shapes: Mapping[str, tuple[int, ...]], *, rows: bool = False) -> Model:
         """The same model with its free dimensions fixed.
 
         Args:
             shapes: the shape of each input that has free dimensions.
+            rows: leave each input's first dimension free: the shapes say how many rows there are at
+                the most.
 
         Raises:
             ModelError: a shape does not fit, or the model cannot run with it.
         """
         free: dict[str, int] = {}
+        kept = {port.shape[0] for port in self.inputs if rows and port.shape}
         for port in self.inputs:
             given = shapes.get(port.name)
             if given is None:
@@ -142,7 +147,7 @@ class Model:
                 )
             for dim, size in zip(port.shape, given, strict=True):
                 named = isinstance(dim, str) and dim != "?"
-                if named and free.setdefault(str(dim), size) != size:
+                if named and dim not in kept and free.setdefault(str(dim), size) != size:
                     raise ModelError(
                         f"{self.path}: the dimension {dim} would be {free[str(dim)]} and {size}"
                     )
@@ -271,6 +276,8 @@ def load(path: Path, *, threads: int = 0, free: Mapping[str, int] | None = None)
     """
     if not path.is_file():
         raise ModelError(f"{path}: there is no such model")
+    if not path.stat().st_size:
+        raise ModelError(f"{path}: the file is empty")
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
@@ -303,6 +310,5 @@ def _fits(shape: tuple[int | str, ...], given: tuple[int, ...]) -> bool:
 def _words(exc: Exception) -> str:
     """The part of onnxruntime's message that is about the model, without its source lines."""
     text = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-    for mark in ("[ONNXRuntimeError] : ",):
-        text = text.replace(mark, "")
-    return text.split(" : ", 2)[-1][:400]
+    text = text.replace("[ONNXRuntimeError] : ", "").split(" : ", 2)[-1]
+    return re.sub(r"^Load model from .* failed:(Fatal error: )?", "", text)[:400]

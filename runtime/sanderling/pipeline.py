@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, cast
 
-import numpy as np
-import numpy.typing as npt
-
+from sanderling import config, sources, stages
 from sanderling import plan as planning
-from sanderling import stages
-from sanderling.detections import Classes, Detections, Result
-from sanderling.errors import ConfigError, GuestViolation
+from sanderling.assembler import Assembler
+from sanderling.camera import Event, Look, Policy, connection, mask_of
+from sanderling.detections import Result
+from sanderling.errors import ConfigError
 from sanderling.frame import Frame, Image, check_image
-from sanderling.lane import Lane
+from sanderling.lane import Job, Lane
+from sanderling.memory import Memory
 from sanderling.plan import Plan
+from sanderling.pool import Layout, Mode, Pool, layout
+from sanderling.source import Source
 from sanderling.stages import Stages
+from sanderling.watch import Watch
 
 
 class Pipeline:
@@ -25,16 +28,21 @@ class Pipeline:
 
     Args:
         loaded: the pipeline file with its guests and models.
+        layout: how `watch` uses the cores.
 
     Example:
         with sanderling.open("faces.toml") as faces:
             result = faces(image)
     """
 
-    def __init__(self, loaded: Stages) -> None:
+    def __init__(self, loaded: Stages, layout: Layout | None = None) -> None:
         self._loaded = loaded
-        self._labels = loaded.labels()
+        self._layout = layout or Layout()
+        self._pool: Pool | None = None
+        self._watches: list[Watch] = []
         self._lane: Lane | None = None
+        self._memory: Memory | None = None
+        self._assembler: Assembler | None = None
         self._sequence = 0
         self._closed = False
 
@@ -60,18 +68,17 @@ class Pipeline:
             ConfigError: a parameter is out of range.
             ModuleError, ModelError: a guest or a model cannot be set up.
         """
-        if self._closed:
-            raise ConfigError(f"{self._loaded.where}: the pipeline is closed; open it again")
+        self._check_open()
         if self._lane is not None and not self._lane.plan.exact:
-            most = self._lane.plan.frame.shape
-            if height <= most[0] and width <= most[1]:
+            if self._lane.plan.fits((height, width, 3)):
                 return self._lane.plan
             # Both sides only ever grow, so that a folder of mixed pictures settles on one plan.
+            most = self._lane.plan.frame.shape
             height, width = max(height, most[0]), max(width, most[1])
         lane = Lane(planning.make(self._loaded, height, width))
-        if self._lane is not None:
-            self._lane.close()
-        self._lane = lane
+        self._drop()
+        self._lane, self._memory = lane, Memory(lane.plan)
+        self._assembler = Assembler(self._loaded, lane.plan)
         return lane.plan
 
     def __call__(self, image: Image) -> Result:
@@ -93,13 +100,64 @@ class Pipeline:
             PlanError: the pipeline cannot take frames of this size.
         """
         image = check_image(frame.image, frame.source or "the image")
-        if self._lane is None or not self._lane.fits(image):
+        if self._lane is None or not self._lane.plan.fits(image.shape):
             self.prepare(image.shape[0], image.shape[1])
         assert self._lane is not None
+        assert self._memory is not None
+        assert self._assembler is not None
         self._sequence = frame.sequence + 1
-        timings = self._lane.run(image, frame.sequence, frame.captured_ns)
-        made = self._lane.results()
-        return self._result(frame, made, timings)
+        job = Job(frame.sequence, frame.captured_ns, self._memory)
+        timings = self._lane.run(image, job)
+        return self._assembler.result(frame, self._lane, timings)
+
+    def watch(
+        self,
+        source: str | Path | Source,
+        *,
+        rate: float = 0.0,
+        policy: Policy | None = None,
+        roi: tuple[int, int, int, int] | None = None,
+        mask: Sequence[Sequence[tuple[int, int]]] = (),
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> Watch:
+        """The results of a source as they come, for ever where it is a camera.
+
+        Args:
+            source: what `sanderling run --source` takes, the address of a stream, or a camera. A
+                live one that is lost is opened again.
+            rate: frames a second at the most; 0 for all.
+            policy: what happens when frames come faster than they can be processed: `latest`,
+                `block` or `sample`; without one `latest` for what is live, else `block`.
+            roi: x1, y1, x2, y2 in pixels: only this part is looked at.
+            mask: polygons in pixels of the frame; what is inside them is blackened.
+            on_event: told of what a person may want to know: lost frames, a camera that is gone.
+
+        Returns:
+            An iterator, also for `async for`, with `counts` and `close`. Several at a time share
+            the model.
+
+        Raises:
+            SourceError: there is no such source.
+            ConfigError: the pipeline is closed, or an argument makes no sense.
+        """
+        self._check_open()
+        paint = mask_of(mask)
+        if isinstance(source, Source):
+            opened = source
+        else:
+            opened = sources.open_persistent(
+                str(source), on_change=lambda change: on_event(connection("watch", change))
+            )
+        try:
+            look = Look(policy or ("latest" if opened.live else "block"), rate, roi, paint)
+            if self._pool is None:
+                self._pool = Pool(self.name, self._loaded, self._layout)
+            watch = Watch(opened, self._pool, look, on_event)
+        except BaseException:
+            opened.close()
+            raise
+        self._watches.append(watch)
+        return watch
 
     def map(self, frames: Iterator[Frame]) -> Iterator[Result]:
         """Run frames as they come; see `run`."""
@@ -108,38 +166,30 @@ class Pipeline:
 
     def reset(self) -> None:
         """A new source begins: guests with memory of earlier frames forget them."""
-        if self._lane is not None:
-            self._lane.reset()
+        if self._memory is not None:
+            self._memory.reset()
 
-    def _result(
-        self, frame: Frame, made: dict[str, npt.NDArray[np.generic]], timings: dict[str, int]
-    ) -> Result:
-        detections = classes = None
-        scores, numbers = _as(made, "scores", np.float32), _as(made, "classes", np.int32)
-        if scores is not None and numbers is not None:
-            boxes = _as(made, "boxes", np.float32)
-            if boxes is not None:
-                _check_rows(made, self._loaded.stages[-1].name)
-                points = _as(made, "points", np.float32)
-                detections = Detections(boxes, scores, numbers, points, self._labels)
-            else:
-                classes = Classes(numbers.reshape(-1), scores.reshape(-1), self._labels)
-        return Result(
-            sequence=frame.sequence,
-            captured_ns=frame.captured_ns,
-            source=frame.source,
-            detections=detections,
-            classes=classes,
-            tensors=made,
-            timings_ns=timings,
-        )
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigError(f"{self._loaded.where}: the pipeline is closed; open it again")
 
     def close(self) -> None:
         """Give back the guests' memory; the pipeline cannot be used any more."""
         self._closed = True
+        for watch in self._watches:
+            watch.close()
+        self._watches = []
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+        self._drop()
+
+    def _drop(self) -> None:
         if self._lane is not None:
             self._lane.close()
-            self._lane = None
+        if self._memory is not None:
+            self._memory.close()
+        self._lane = self._memory = self._assembler = None
 
     def __enter__(self) -> Pipeline:
         return self
@@ -153,49 +203,29 @@ class Pipeline:
         self.close()
 
 
-def _check_rows(made: dict[str, npt.NDArray[np.generic]], stage: str) -> None:
-    """Whether boxes, scores, classes and points belong together, row by row.
-
-    Raises:
-        GuestViolation: they do not.
-    """
-    shapes = {
-        name: made[name].shape for name in ("boxes", "scores", "classes", "points") if name in made
-    }
-    rows = shapes["scores"]
-    points = shapes.get("points", (*rows, 0, 2))
-    if (
-        len(rows) != 1
-        or shapes["boxes"] != (*rows, 4)
-        or shapes["classes"] != rows
-        or len(points) != 3
-        or points[::2] != (*rows, 2)
-    ):
-        given = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        raise GuestViolation(stage, f"its results do not belong together: {given}")
-
-
-_Scalar = TypeVar("_Scalar", np.float32, np.int32)
-
-
-def _as(
-    made: dict[str, npt.NDArray[np.generic]], name: str, dtype: type[_Scalar]
-) -> npt.NDArray[_Scalar] | None:
-    """The tensor of this name in this dtype; None when there is none."""
-    value = made.get(name)
-    if value is None or value.dtype == dtype:
-        return cast("npt.NDArray[_Scalar] | None", value)
-    return value.astype(dtype)
-
-
-def open(path: str | Path, *, threads: int | None = None) -> Pipeline:
+def open(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    mode: Mode = "latency",
+    lanes: int = 0,
+) -> Pipeline:
     """Open a pipeline file.
 
     Args:
         path: the TOML file.
         threads: threads a model may use, in place of what the file says; 0 for one a core.
+        mode: how `watch` uses the cores: `latency` gives one frame all of them, `throughput` lets
+            stages of different frames overlap, with one thread a model where none are said.
+        lanes: frames that `watch` may have in flight; 0 for what suits the mode.
 
     Raises:
         InputError: the file, or something that it names, is wrong.
     """
-    return Pipeline(stages.load(Path(path), threads=threads))
+    file = config.read(Path(path))
+    if threads is None:
+        threads = file.pipeline.threads
+    shape = layout(mode, len(os.sched_getaffinity(0)), lanes=lanes, threads=threads)
+    if mode == "throughput":
+        threads = shape.threads
+    return Pipeline(stages.load_file(file, Path(path), threads=threads), shape)

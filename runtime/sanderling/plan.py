@@ -7,13 +7,14 @@ what goes from one sandbox to another is copied, since two guests share no memor
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from sanderling.errors import GuestError, PlanError
 from sanderling.families import suggest
-from sanderling.manifest import Manifest, TensorSpec, pack_params, unify
+from sanderling.manifest import Manifest, TensorSpec, leading, pack_params, unify
 from sanderling.model import Model, Port
 from sanderling.stages import AnyStage, GuestStage, ModelStage, Stages
 from sanderling.step import AbiStep, FunctionStep, Step
@@ -22,6 +23,8 @@ from sanderling.wiring import FRAME, Origin
 
 FOUND = frozenset({"scores", "classes"})
 """A stage that makes these has found something; with boxes, where it is."""
+HANDED = ("boxes", "scores", "classes", "points", "ids")
+"""What is handed out of the stage that found something."""
 
 
 class HostBuffer:
@@ -43,6 +46,7 @@ class Tensor:
         type: its greatest type.
         readers: stage and index of each input that takes it.
         home: where its data lies first: a stage's output or input, or the host.
+        rows: its first dimension counts things found in the frame, as many as there happen to be.
     """
 
     name: str
@@ -51,20 +55,37 @@ class Tensor:
     type: TensorType
     readers: list[tuple[int, int]] = field(default_factory=list)
     home: HostBuffer | tuple[str, int, int] | None = None
+    rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A stage of the plan: a guest's step, or a model with fixed shapes."""
+    """A stage of the plan: a guest's step, or a model with fixed shapes.
+
+    Attributes:
+        name: the stage's.
+        step: of a guest. One that is stateful is a pattern: each camera has its own clone.
+        model: of a model.
+        inputs: what it takes.
+        outputs: what it makes.
+        rows: of a model behind a guest that makes one picture for each thing found: `batch` when it
+            takes all at once, `each` when it takes one after the other.
+    """
 
     name: str
     step: Step | None
     model: Model | None
     inputs: list[Tensor | None]
     outputs: list[Tensor | None]
+    rows: Literal["", "batch", "each"] = ""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it is a guest that remembers earlier frames."""
+        return self.step is not None and self.step.stateful
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Plan:
     """A pipeline, checked and placed for frames up to one size.
 
@@ -72,14 +93,19 @@ class Plan:
         stages: in order.
         tensors: the frame first, then in the order in which they are made.
         frame: the type of the greatest frame.
-        results: what is handed out after a frame: the last stage's outputs, and what was found
-            where an earlier stage found it.
+        results: what is handed out after a frame, by name: the last stage's outputs, and what was
+            found where an earlier stage found it.
+        found_by: the stage that found something last; -1 when none does.
+        attributes_by: the stage that says more of each thing found, a row for each; -1 when none
+            does. Its outputs are results under `attributes.scores` and `attributes.classes`.
     """
 
     stages: list[Placed]
     tensors: list[Tensor]
     frame: TensorType
-    results: list[Tensor] = field(default_factory=list)
+    results: dict[str, Tensor] = field(default_factory=dict)
+    found_by: int = -1
+    attributes_by: int = -1
 
     def address(self, tensor: Tensor) -> int:
         """The host address of a tensor's home, as the guests are now."""
@@ -91,6 +117,13 @@ class Plan:
         step = self.stages[stage].step
         assert step is not None
         return step.output_address(index) if side == "output" else step.input_address(index)
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether there is room for a frame of this shape, `[height, width, 3]`."""
+        most = self.frame.shape
+        if shape == most:
+            return True
+        return not self.exact and shape[0] <= most[0] and shape[1] <= most[1]
 
     @property
     def exact(self) -> bool:
@@ -174,42 +207,85 @@ class _Maker:
             tensor = None
             if kind is not None:
                 origin = Origin(index, port)
-                tensor = Tensor(f"{stage.name}.{name}", name, origin, kind)
+                rows = self._counts_things(stage, port, kind, inputs)
+                tensor = Tensor(f"{stage.name}.{name}", name, origin, kind, rows=rows)
                 self._made[origin] = tensor
                 self.plan.tensors.append(tensor)
             placed.outputs.append(tensor)
+
+    @staticmethod
+    def _counts_things(
+        stage: AnyStage, port: int, kind: TensorType, inputs: list[Tensor | None]
+    ) -> bool:
+        """Whether an output has a row for each thing found: of its own, or as an input has."""
+        if isinstance(stage, ModelStage):
+            return bool(_rows(stage, inputs))
+        lead = leading(stage.outputs[port], kind.shape)
+        if isinstance(lead, int):
+            return False
+        led = [
+            tensor.rows
+            for spec, tensor in zip(stage.inputs, inputs, strict=True)
+            if tensor is not None and leading(spec, tensor.type.shape) == lead
+        ]
+        return all(led)
 
     def settle(self) -> None:
         """Give each tensor its home: the guest that writes it, else the first that reads it."""
         for tensor in self.plan.tensors:
             stage, port = tensor.origin.stage, tensor.origin.port
             guests = [at for at in tensor.readers if self._takes(at, tensor)]
-            if stage != FRAME and self.plan.stages[stage].step is not None:
+            placed = self.plan.stages[stage] if stage != FRAME else None
+            if placed is not None and placed.step is not None and not placed.stateful:
                 tensor.home = ("output", stage, port)
             elif guests and (len(tensor.readers) == 1 or self._early(tensor, guests)):
                 tensor.home = ("input", *guests[0])
             else:
                 tensor.home = HostBuffer(tensor.type.nbytes)
-        self.plan.results.extend(self._results())
+        self._find()
+        self.plan.results.update(self._results())
         self._check_mapped()
 
     def _takes(self, reader: tuple[int, int], tensor: Tensor) -> bool:
-        """Whether a reader is a guest whose input has the very bytes of the tensor."""
-        step = self.plan.stages[reader[0]].step
-        kind = step.inputs[reader[1]] if step is not None else None
-        return kind is not None and kind.dtype is tensor.type.dtype
+        """Whether a reader is a guest whose input has the very bytes of the tensor.
 
-    def _results(self) -> list[Tensor]:
+        A stateful guest has as many inputs as there are cameras, so none of them can be a home.
+        """
+        stage = self.plan.stages[reader[0]]
+        kind = stage.step.inputs[reader[1]] if stage.step is not None else None
+        return kind is not None and kind.dtype is tensor.type.dtype and not stage.stateful
+
+    def _outputs(self, stage: int) -> dict[str, Tensor]:
+        return {tensor.label: tensor for tensor in self.plan.stages[stage].outputs if tensor}
+
+    def _find(self) -> None:
+        """Who found something last, and who says more of each thing that was found."""
+        finders = [
+            index for index in range(len(self.plan.stages)) if self._outputs(index).keys() >= FOUND
+        ]
+        boxed = [index for index in finders if "boxes" in self._outputs(index)]
+        if not finders:
+            return
+        last = finders[-1]
+        classes = self._outputs(last)["classes"]
+        if boxed and boxed[-1] < last and classes.rows and len(classes.type.shape) == 2:
+            self.plan.found_by, self.plan.attributes_by = boxed[-1], last
+        else:
+            self.plan.found_by = last
+
+    def _results(self) -> dict[str, Tensor]:
         """The last stage's outputs; and the detections or classes, whoever made them last."""
-        results = {made.label: made for made in self.plan.stages[-1].outputs if made}
-        for stage in reversed(self.plan.stages):
-            made = {tensor.label: tensor for tensor in stage.outputs if tensor}
-            if made.keys() >= FOUND:
-                for label in ("boxes", "points", *FOUND):
-                    if label in made:
-                        results.setdefault(label, made[label])
-                break
-        return list(results.values())
+        plan = self.plan
+        results = self._outputs(len(plan.stages) - 1)
+        if plan.attributes_by >= 0:
+            made = self._outputs(plan.attributes_by)
+            if plan.attributes_by == len(plan.stages) - 1:
+                results = {name: made[name] for name in made if name not in FOUND}
+            results |= {f"attributes.{name}": made[name] for name in FOUND}
+        if plan.found_by >= 0:
+            made = self._outputs(plan.found_by)
+            results = {name: made[name] for name in HANDED if name in made} | results
+        return results
 
     def _check_mapped(self) -> None:
         """Boxes that leave a pipeline are in pixels of the frame: somebody must have mapped them.
@@ -217,7 +293,7 @@ class _Maker:
         Raises:
             PlanError: letterbox says what it did to the picture, and nobody reads it.
         """
-        labels = {tensor.label: tensor for tensor in self.plan.results}
+        labels = self.plan.results
         unread = [
             tensor
             for tensor in self.plan.tensors
@@ -269,9 +345,12 @@ class _Maker:
         try:
             step.open()
         except PlanError as exc:
-            raise PlanError(f"{self._loaded.where}: {exc}{self._size_hint(stage, index)}") from exc
+            hint = self._size_hint(stage, index) or self._decoder_hint(inputs)
+            raise PlanError(f"{self._loaded.where}: {exc}{hint}") from exc
         except GuestError as exc:
             raise PlanError(f"{self._loaded.where}: stage {exc}") from exc
+        if step.stateful:
+            step.close()  # it has told its outputs; each camera makes its own
         return Placed(stage.name, step, None, inputs, []), step.outputs
 
     def _as_float(self, stage: GuestStage, tensor: Tensor) -> TensorType:
@@ -327,12 +406,27 @@ class _Maker:
         """What to write when a model takes pictures of any size."""
         follower = self._neighbours(index)["next"]
         wants = stage.module.manifest.param("width") if stage.module.manifest else None
-        if follower is None or wants is None or "width" in follower.facts():
+        if follower is None or wants is None or follower.picture() is None:
+            return ""
+        if "width" in follower.facts():
             return ""
         return (
             f"; {follower.name} takes pictures of any size: say which with"
             " params = { width = ..., height = ... }"
         )
+
+    def _decoder_hint(self, inputs: list[Tensor | None]) -> str:
+        """What the model before a guest that refuses it makes, and which decoder would fit."""
+        for tensor in inputs:
+            origin = tensor.origin.stage if tensor else FRAME
+            if origin != FRAME and isinstance(self._loaded.stages[origin], ModelStage):
+                made = [made for made in self.plan.stages[origin].outputs if made]
+                text = ", ".join(
+                    f"{one.label} {one.type.dtype} {shape_text(one.type.shape)}" for one in made
+                )
+                hint = suggest([one.type.shape for one in made])
+                return f"; {self.plan.stages[origin].name} makes {text}" + (hint and f"; {hint}")
+        return ""
 
     def _check_inputs(self, stage: GuestStage, inputs: list[Tensor | None]) -> None:
         fed = [
@@ -366,22 +460,30 @@ class _Maker:
         self, stage: ModelStage, inputs: list[Tensor | None]
     ) -> tuple[Placed, list[TensorType | None]]:
         free = {}
+        rows = _rows(stage, inputs)
         for port, tensor in zip(stage.inputs, inputs, strict=True):
             assert tensor is not None  # a model's inputs are never optional
-            self._check_model_input(stage, port, tensor)
+            kind = tensor.type
+            if rows == "each":
+                kind = replace(kind, shape=(1, *kind.shape[1:]))
+            self._check_model_input(stage, port, tensor, kind)
             if not port.fixed:
-                free[port.name] = tensor.type.shape
+                free[port.name] = kind.shape
         model = stage.model
         if free or not all(port.fixed for port in stage.outputs):
-            model = model.fixed(free)
-        kinds: list[TensorType | None] = [
-            port.typed(fixed.typed().shape)
-            for port, fixed in zip(stage.outputs, model.outputs, strict=True)
-        ]
-        return Placed(stage.name, None, model, inputs, []), kinds
+            model = model.fixed(free, rows=rows == "batch")
+        kinds: list[TensorType | None] = []
+        for port, fixed in zip(stage.outputs, model.outputs, strict=True):
+            kind = port.typed(fixed.typed().shape)
+            if rows == "each":
+                assert inputs[0] is not None
+                kind = replace(kind, shape=(inputs[0].type.shape[0], *kind.shape[1:]))
+            kinds.append(kind)
+        return Placed(stage.name, None, model, inputs, [], rows), kinds
 
-    def _check_model_input(self, stage: ModelStage, port: Port, tensor: Tensor) -> None:
-        kind = tensor.type
+    def _check_model_input(
+        self, stage: ModelStage, port: Port, tensor: Tensor, kind: TensorType
+    ) -> None:
         fits = len(port.shape) == len(kind.shape) and all(
             isinstance(dim, str) or dim == size
             for dim, size in zip(port.shape, kind.shape, strict=True)
@@ -398,6 +500,22 @@ class _Maker:
                 f" {port.scale:.6g} and zero point {port.zero_point}, but {tensor.name} with scale"
                 f" {kind.scale:.6g} and zero point {kind.zero_point}"
             )
+
+
+def _rows(stage: ModelStage, inputs: list[Tensor | None]) -> Literal["", "batch", "each"]:
+    """How a model takes what a guest makes once for each thing found.
+
+    Its leading dimension counts the things. A model whose own is free, in every input and output,
+    takes them as a batch; one that is made for a batch of one takes one after the other.
+    """
+    if not all(tensor is not None and tensor.rows for tensor in inputs):
+        return ""
+    if len({tensor.type.shape[0] for tensor in inputs if tensor}) > 1:
+        return ""
+    firsts = {port.shape[0] if port.shape else 0 for port in (*stage.inputs, *stage.outputs)}
+    if all(isinstance(dim, str) for dim in firsts):
+        return "batch"
+    return "each" if firsts == {1} else ""
 
 
 def _same_scale(port: Port, kind: TensorType) -> bool:

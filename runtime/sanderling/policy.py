@@ -29,6 +29,11 @@ WASI_FUNCTIONS = frozenset(
 """The WASI calls that language runtimes need. None of them opens a file or reaches a network."""
 
 
+Digest = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits, a to f small")
+]
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a guest may ask for; the table `[policy]` of a pipeline file.
 
@@ -42,7 +47,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     memory_mb: Annotated[float, msgspec.Meta(gt=0, le=4096)] = 256
     deadline_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 5000
     wasi: bool = False
-    digests: list[str] | None = None
+    digests: list[Digest] | None = None
 
 
 def admit(policy: Policy, outline: Outline, limits: Limits, digest: str, where: str) -> None:
@@ -59,7 +64,9 @@ def admit(policy: Policy, outline: Outline, limits: Limits, digest: str, where: 
         ModuleError: it is refused; says the rule and what the guest asks for.
     """
     if policy.digests is not None and digest not in policy.digests:
-        raise ModuleError(f"{where}: refused: its digest {digest} is not among those let in")
+        raise ModuleError(
+            f"{where}: refused: its digest {digest} is not among those let in (digests in [policy])"
+        )
     if limits.memory_mb > policy.memory_mb:
         raise ModuleError(
             f"{where}: refused: it asks for {limits.memory_mb:g} MiB of memory, the policy allows"

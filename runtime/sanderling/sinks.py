@@ -18,7 +18,9 @@ from sanderling import imaging
 from sanderling.detections import Result
 from sanderling.errors import OutputError
 from sanderling.frame import Frame, Image
-from sanderling.sources import Source
+from sanderling.source import Source
+
+_USUAL_FPS = 25.0
 
 
 class Sink(ABC):
@@ -90,6 +92,8 @@ class JsonLines(Sink):
             self._file = sys.stdout.buffer
             return
         self._partial = _beside(self._path)
+        if self._path.is_dir():
+            raise OutputError(f"{where}: is a folder; name a file in it")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._partial.open("wb")
@@ -240,7 +244,9 @@ def annotation_target(given: str, source_path: Path, source: Source) -> Path:
         return path
     if not folder:
         return path
-    if source.fps:
+    if source.live:  # its name is an address, perhaps with a password
+        return path / "camera.mp4"
+    if _moves(source):
         return path / f"{source_path.stem}.mp4"
     return path / _picture_name(source_path)
 
@@ -255,8 +261,13 @@ def annotated(path: Path, source_path: Path, source: Source) -> Sink:
     Raises:
         OutputError: nothing can be written there.
     """
-    if source.fps:
-        return AnnotatedVideo(path, source.fps)
     if source_path.is_dir():
         return PictureFolder(path)
+    if _moves(source):
+        return AnnotatedVideo(path, source.fps or _USUAL_FPS)
     return Picture(path)
+
+
+def _moves(source: Source) -> bool:
+    """Whether it gives more than one picture."""
+    return source.live or source.fps > 0 or source.count != 1

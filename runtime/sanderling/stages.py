@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sanderling import config, guest, library, model
 from sanderling.config import PipelineFile, Stage
-from sanderling.errors import ConfigError
+from sanderling.errors import ConfigError, ModuleError
 from sanderling.families import suggest
 from sanderling.guest import Module
 from sanderling.manifest import Manifest, ParamValue, TensorSpec, param_scalars
@@ -22,6 +22,7 @@ FUNCTION_INPUT = TensorSpec(
     shapes=[["..."]],
     help="float32; quantized values are turned into it on the way",
 )
+FUNCTION_OUTPUT = TensorSpec(name="values", dtypes=["f32"], shapes=[["..."]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,15 @@ class GuestStage:
         return list(manifest.inputs) if manifest else [FUNCTION_INPUT]
 
     @property
+    def outputs(self) -> list[TensorSpec]:
+        """What it makes."""
+        manifest = self.module.manifest
+        return list(manifest.outputs) if manifest else [FUNCTION_OUTPUT]
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """What it makes, by name."""
-        manifest = self.module.manifest
-        return tuple(spec.name for spec in manifest.outputs) if manifest else ("values",)
+        return tuple(spec.name for spec in self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +129,13 @@ class Stages:
     stages: tuple[AnyStage, ...]
     origins: list[list[Origin | None]]
 
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes: those of the last model that has some."""
-        for stage in reversed(self.stages):
+    def labels(self, before: int | None = None) -> tuple[str, ...]:
+        """The names of the classes: those of the last model that has some.
+
+        Args:
+            before: only models before this stage; None for all.
+        """
+        for stage in reversed(self.stages[:before]):
             if isinstance(stage, ModelStage) and stage.labels:
                 return stage.labels
         return ()
@@ -150,6 +160,10 @@ def load_file(file: PipelineFile, path: Path, *, threads: int | None = None) -> 
     """Load the guests and models of a pipeline file that was read already; see `load`."""
     stages: list[AnyStage] = []
     count = file.pipeline.threads if threads is None else threads
+    if not 0 <= count <= config.MAX_THREADS:
+        raise ConfigError(
+            f"{path}: threads: {count}: must be 0 (one a core) to {config.MAX_THREADS}"
+        )
     for stage, name in zip(file.stages, config.stage_names(file), strict=True):
         where = f"{path}: stage {name}"
         if stage.guest is not None:
@@ -170,6 +184,8 @@ def _ends(stage: AnyStage, given: Stage) -> Ends:
             outputs=stage.output_names,
             explicit=given.inputs,
             kinds={spec.name: spec.kinds for spec in stage.inputs},
+            from_frame=frozenset(spec.name for spec in stage.inputs if spec.source),
+            aside=frozenset(spec.name for spec in stage.outputs if spec.aside),
         )
     fixed = [port.typed().shape for port in stage.outputs if port.fixed]
     return Ends(
@@ -185,7 +201,10 @@ def _ends(stage: AnyStage, given: Stage) -> Ends:
 def _load_guest(file: PipelineFile, stage: Stage, name: str, path: Path) -> GuestStage:
     where = f"{path}: stage {name}"
     found = library.find("guest", stage.guest or "", path.parent, where)
-    module = guest.load(found, file.policy, function=stage.call or "")
+    try:
+        module = guest.load(found, file.policy, function=stage.call or "")
+    except ModuleError as exc:
+        raise ModuleError(f"{where}: {exc}") from exc
     if module.manifest is not None:
         _check_params(module.manifest, stage.params, where)
     return GuestStage(name, module, stage.params, stage.call or "")

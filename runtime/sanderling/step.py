@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from sanderling import abi
 from sanderling.breaker import Breaker
@@ -29,6 +30,19 @@ from sanderling.tensor import DType, PixelFormat, TensorType, shape_text
 MAX_ELEMENTS = 1 << 31
 
 
+@dataclass(slots=True)
+class Moment:
+    """Which frame it is.
+
+    Attributes:
+        sequence: the frame's number.
+        captured_ns: its capture time, monotonic, in ns.
+    """
+
+    sequence: int
+    captured_ns: int
+
+
 class Step(ABC):
     """One guest in one lane.
 
@@ -38,6 +52,7 @@ class Step(ABC):
         outputs: the greatest type of each output, None where the guest leaves it out.
         shapes: the shape of each output after the last run.
         generation: raised whenever the addresses change.
+        memory: bytes of an instance's memory; 0 before the first was made.
     """
 
     def __init__(self, module: Module, name: str, inputs: list[TensorType | None]) -> None:
@@ -49,14 +64,22 @@ class Step(ABC):
         self.generation = 0
         self._breaker = Breaker()
         self._instance: Instance | None = None
+        self.memory = 0
 
     @abstractmethod
     def _build(self, instance: Instance) -> list[TensorType | None]:
         """Place the buffers, set the guest up, and return what it says of its outputs."""
 
     @abstractmethod
-    def _call(self, instance: Instance, sequence: int, captured_ns: int) -> None:
-        """Run the guest once and update `shapes`."""
+    def _call(self, instance: Instance, moment: Moment) -> bool:
+        """Run the guest once and update `shapes`; False when it says that the frame is done."""
+
+    @abstractmethod
+    def clone(self) -> Step:
+        """Another of the same guest with the same inputs and parameters, not yet open.
+
+        It declares the outputs of this one: a guest that then declares others is refused.
+        """
 
     @abstractmethod
     def input_address(self, index: int) -> int:
@@ -71,9 +94,9 @@ class Step(ABC):
         """Say what shape the input has on this frame; it must fit the buffer."""
 
     @property
-    def memory(self) -> int:
-        """Bytes of the instance's memory; 0 while there is none."""
-        return self._instance.size if self._instance is not None else 0
+    def stateful(self) -> bool:
+        """Whether the guest remembers earlier frames: then each camera needs one of its own."""
+        return self.module.stateful
 
     def open(self) -> None:
         """Make the first instance.
@@ -93,6 +116,7 @@ class Step(ABC):
             instance.close()
             raise
         self._instance = instance
+        self.memory = instance.size
         self.generation += 1
         self.shapes = [output.shape if output else () for output in outputs]
         return outputs
@@ -122,19 +146,21 @@ class Step(ABC):
                 self.name, "a fresh instance declares other outputs than the first"
             )
 
-    def run(self, sequence: int, captured_ns: int) -> None:
+    def run(self, moment: Moment) -> bool:
         """Call the guest on what lies in its inputs; `ready` was called before.
 
         Args:
-            sequence: the frame's number.
-            captured_ns: its capture time, monotonic, in ns.
+            moment: which frame it is.
+
+        Returns:
+            Whether to go on; False when the guest says that this frame needs nothing more.
 
         Raises:
             GuestError: the frame is lost. After all but `GuestFailure` the instance was replaced.
         """
         assert self._instance is not None  # ready() saw to it
         try:
-            self._call(self._instance, sequence, captured_ns)
+            wanted = self._call(self._instance, moment)
         except GuestFailure:
             self._breaker.failure()
             raise
@@ -148,6 +174,7 @@ class Step(ABC):
             raise
         if self._breaker.failures:
             self._breaker.success()
+        return wanted
 
     def reset(self) -> None:
         """Let a guest with memory forget earlier frames: a new source begins."""
@@ -241,10 +268,16 @@ class AbiStep(Step):
                 raise GuestViolation(self.name, f"sl_setup did not declare {what}")
             return None
         try:
-            dtype, pixels = DType(given.dtype), PixelFormat(given.format)
+            dtype = DType(given.dtype)
         except ValueError:
             raise GuestViolation(
-                self.name, f"{what} has dtype {given.dtype} and format {given.format}; unknown"
+                self.name, f"{what} has dtype {given.dtype}; 1 to {max(DType)} are known"
+            ) from None
+        try:
+            pixels = PixelFormat(given.format)
+        except ValueError:
+            raise GuestViolation(
+                self.name, f"{what} has format {given.format}; 0 to {max(PixelFormat)} are known"
             ) from None
         if str(dtype) not in spec.dtypes:
             raise GuestViolation(
@@ -256,24 +289,34 @@ class AbiStep(Step):
         kind = TensorType(dtype, shape, float(given.scale), int(given.zero_point), pixels)
         if not shape or kind.elements > MAX_ELEMENTS:
             raise GuestViolation(
-                self.name, f"{what} has the shape {shape_text(shape)} of rank {given.rank}"
+                self.name,
+                f"{what} has the shape {shape_text(shape)} of rank {given.rank}; a rank of 1 to"
+                f" {abi.MAX_RANK} and at most {MAX_ELEMENTS} elements are possible",
             )
         if all(match_shape(pattern, shape, {}) is None for pattern in spec.shapes):
             raise GuestViolation(self.name, f"{what} is {kind}; its manifest says {spec.kinds}")
         return kind
 
-    def _call(self, instance: Instance, sequence: int, captured_ns: int) -> None:
+    def _call(self, instance: Instance, moment: Moment) -> bool:
         call = self._call_struct
-        call.sequence = sequence
-        call.captured_ns = captured_ns
+        call.sequence = moment.sequence
+        call.captured_ns = moment.captured_ns
         status = instance.call("sl_run", self._block)
-        if status != abi.OK:
+        if status not in (abi.OK, abi.SKIP):
             text = instance.error_text() or abi.STATUS_TEXT.get(status, "an error of its own")
             raise GuestFailure(self.name, f"the guest returned {status}: {text}", status)
         raw = ctypes.string_at(self._outputs_host, self._outputs_bytes)
         if raw != self._seen:
             self.shapes = self._checked(raw)
             self._seen = raw
+        return bool(status == abi.OK)
+
+    def clone(self) -> Step:
+        """Another of the same."""
+        assert self.module.manifest is not None
+        other = AbiStep(self.module, self.name, self._params, self.inputs)
+        other.outputs = self.outputs
+        return other
 
     def _checked(self, raw: bytes) -> list[tuple[int, ...]]:
         """The shapes of the outputs. Only dims may have changed, and only within the buffer."""
@@ -362,7 +405,7 @@ class FunctionStep(Step):
         self._host = instance.base + self._at
         return [self._kind]
 
-    def _call(self, instance: Instance, sequence: int, captured_ns: int) -> None:
+    def _call(self, instance: Instance, moment: Moment) -> bool:
         length = instance.call(self._function, self._at, self._length)
         if not 0 <= length <= self._length:
             raise GuestViolation(
@@ -373,6 +416,13 @@ class FunctionStep(Step):
             self.shapes = [(length,)]
         else:
             self.shapes = [self._shape]
+        return True
+
+    def clone(self) -> Step:
+        """Another of the same."""
+        other = FunctionStep(self.module, self._function, self.name, self._kind)
+        other.outputs = self.outputs
+        return other
 
     def input_address(self, index: int) -> int:
         """The host address of an input's buffer."""

@@ -19,6 +19,25 @@ def has_deep_key(toml: bytes) -> bool:
     return _DEEP_KEY.search(toml) is not None
 
 
+_PASSWORD = re.compile(r"(?<=://)([^/?#\s:@]*):[^/?#\s]*@")
+# One with a slash in it, which no parser accepts: that is when the address is shown.
+_ODD_PASSWORD = re.compile(r"(?<=://)([^/?#\s:@]*):(?!\*\*\*@|\d{1,5}(?:[/?#]|$))\S*@")
+_SECRETS = re.compile(
+    r"([?&#;][a-z_-]*(?:pass|password|passwd|pwd|token|secret|key|auth|signature)=)[^&#;\s]*",
+    re.IGNORECASE,
+)
+
+
+def masked(address: str) -> str:
+    """The address without its passwords, for messages, names and logs.
+
+    Args:
+        address: a URL, or a text with URLs in it.
+    """
+    address = _PASSWORD.sub(r"\1:***@", address)
+    return _SECRETS.sub(r"\1***", _ODD_PASSWORD.sub(r"\1:***@", address))
+
+
 def printable(text: object) -> str:
     """The text on one line, with nothing in it that a terminal would act upon.
 

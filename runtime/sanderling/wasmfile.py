@@ -89,6 +89,8 @@ def sections(wasm: bytes, where: str) -> list[Section]:
     Raises:
         ModuleError: not a core module of version 1, or cut off.
     """
+    if not wasm:
+        raise ModuleError(f"{where}: the file is empty")
     if wasm[:4] != MAGIC[:4]:
         raise ModuleError(f"{where}: not a WebAssembly file (it does not begin with \\0asm)")
     if wasm[:8] != MAGIC:

@@ -21,6 +21,8 @@ class Ends:
         explicit: inputs that the pipeline file names a tensor for.
         kinds: dtype and shape of each, in words, for messages.
         hint: which stage would fit its outputs, for messages.
+        from_frame: inputs that take the frame where the file says nothing else.
+        aside: outputs that are taken by their name alone, never by their order.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Ends:
     explicit: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     hint: str = ""
+    from_frame: frozenset[str] = frozenset()
+    aside: frozenset[str] = frozenset()
 
     def described(self, name: str) -> str:
         """A tensor's name with its dtype and shape."""
@@ -46,9 +50,10 @@ class Origin:
 def wire(stages: list[Ends], where: str) -> list[list[Origin | None]]:
     """The origin of each input of each stage, None for an optional one that nothing feeds.
 
-    An input takes the tensor that the file names for it; else the nearest earlier tensor of its own
-    name; else, for those that must not be left out, the outputs of the stage before in their order.
-    The first stage takes the frame.
+    An input takes the tensor that the file names for it; else the frame, where the guest's manifest
+    says so; else the nearest earlier tensor of its own name; else, for those that must not be left
+    out, the outputs of the stage before in their order. A stage that only makes notes (outputs that
+    are aside) is looked through. The first stage takes the frame.
 
     Args:
         stages: in order.
@@ -72,19 +77,30 @@ def _wire_one(stages: list[Ends], index: int, where: str) -> list[Origin | None]
     for name, _ in stage.inputs:
         if name in stage.explicit:
             origins.append(_named(stages, index, name, where))
+        elif name in stage.from_frame:
+            origins.append(Origin(FRAME, 0))
         else:
             origins.append(_nearest(stages, index, name))
-    if index == 0:
-        spare = [Origin(FRAME, 0)]
-    else:
-        spare = [Origin(index - 1, port) for port in range(len(stages[index - 1].outputs))]
-    spare = [origin for origin in spare if origin not in origins]
+    spare = [origin for origin in _before(stages, index) if origin not in origins]
     for position, (name, optional) in enumerate(stage.inputs):
         if origins[position] is None and not optional:
             if not spare:
                 raise ConfigError(f"{where}: {_nothing_feeds(stages, index, name)}")
             origins[position] = spare.pop(0)
     return origins
+
+
+def _before(stages: list[Ends], index: int) -> list[Origin]:
+    """What the stage before makes, in order; the frame where there is none."""
+    for earlier in range(index - 1, -1, -1):
+        stage = stages[earlier]
+        if made := [
+            Origin(earlier, port)
+            for port, name in enumerate(stage.outputs)
+            if name not in stage.aside
+        ]:
+            return made
+    return [Origin(FRAME, 0)]
 
 
 def _nearest(stages: list[Ends], index: int, name: str) -> Origin | None:

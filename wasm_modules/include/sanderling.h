@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define SL_ABI_MAJOR 1
-#define SL_ABI_MINOR 0
+#define SL_ABI_MINOR 1
 #define SL_MAX_RANK 8
 #define SL_ALIGN 64 /* of every address that sl_alloc returns */
 
@@ -83,6 +83,7 @@ enum sl_status {
     SL_E_ARGUMENT = -1, /* an input or a parameter that the guest cannot work with */
     SL_E_MEMORY = -2,   /* sl_alloc had no room */
     SL_E_CAPACITY = -3, /* an output does not fit its buffer */
+    SL_SKIP = -100,     /* no error: the frame needs nothing more, the host runs no further stage */
 };
 
 #if defined(__wasm__)
@@ -110,7 +111,7 @@ SL_EXPORT(sl_alloc) sl_addr sl_alloc(uint32_t size);
 SL_EXPORT(sl_setup) int32_t sl_setup(sl_addr call);
 SL_EXPORT(sl_run) int32_t sl_run(sl_addr call);
 SL_EXPORT(sl_error) sl_addr sl_error(void);   /* optional */
-SL_EXPORT(sl_reset) int32_t sl_reset(void);   /* optional: forget earlier frames */
+SL_EXPORT(sl_reset) int32_t sl_reset(void);   /* optional: forget earlier frames; makes a guest stateful */
 
 static inline sl_call *sl_call_at(sl_addr call) { return (sl_call *)sl_ptr(call); }
 static inline sl_tensor *sl_input(const sl_call *call, uint32_t index) {

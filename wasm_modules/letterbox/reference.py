@@ -1,4 +1,4 @@
-"""What letterbox computes, by its definition in resize.h and emit.h: the tests compare with it."""
+"""What letterbox computes, as sl_resize.h and sl_emit.h define it: the tests compare with it."""
 
 from __future__ import annotations
 

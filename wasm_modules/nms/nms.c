@@ -18,6 +18,7 @@
  * picture that was not resized gets its boxes back bit for bit. Overlap is the same on either side
  * of that map, so it is measured before it; boxes are clipped to the frame, points are not.
  */
+#include "sl_detections.h"
 #include "sl_guest.h"
 #include "sl_simd.h"
 #include "sl_tensor.h"
@@ -51,37 +52,12 @@ static taken_boxes taken;
 
 static inline uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-static bool is_vector(const sl_tensor *tensor, uint32_t dtype, uint32_t count) {
-    return tensor->dtype == dtype && tensor->rank == 1 && tensor->dims[0] == count;
-}
-
-static bool holds(const sl_tensor *tensor, uint64_t elements) {
-    return tensor->capacity >= elements * sl_dtype_size(tensor->dtype);
-}
-
-/* All of the inputs but what is in them; done at set-up and again for each frame's sizes. */
+/* All of the inputs but what is in them. */
 static int32_t check_inputs(const sl_call *call) {
-    const sl_tensor *boxes = sl_input(call, IN_BOXES);
-    const sl_tensor *points = sl_input(call, IN_POINTS);
     const sl_tensor *geometry = sl_input(call, IN_GEOMETRY);
-    uint32_t count = boxes->dims[0];
-    if (boxes->dtype != SL_F32 || boxes->rank != 2 || boxes->dims[1] != 4)
-        return sl_fail(SL_E_ARGUMENT, "boxes: needs f32 [candidates, 4]");
-    if (!is_vector(sl_input(call, IN_SCORES), SL_F32, count))
-        return sl_fail(SL_E_ARGUMENT, "scores: needs f32 [candidates], as many as boxes");
-    if (!is_vector(sl_input(call, IN_CLASSES), SL_I32, count))
-        return sl_fail(SL_E_ARGUMENT, "classes: needs i32 [candidates], as many as boxes");
-    if (sl_connected(points) &&
-        (points->dtype != SL_F32 || points->rank != 3 || points->dims[0] != count ||
-         points->dims[2] != 2))
-        return sl_fail(SL_E_ARGUMENT,
-                       "points: needs f32 [candidates, points, 2], as many as boxes");
-    if (sl_connected(geometry) && !is_vector(geometry, SL_I32, 8))
+    if (sl_connected(geometry) && !sl_is_vector(geometry, SL_I32, 8))
         return sl_fail(SL_E_ARGUMENT, "geometry: needs i32 [8], as letterbox gives it");
-    for (uint32_t i = 0; i < N_INPUTS; i++)
-        if (!sl_fits(sl_input(call, i)))
-            return sl_fail(SL_E_ARGUMENT, "an input is larger than its buffer");
-    return SL_OK;
+    return sl_check_detections(call);
 }
 
 static int32_t check_params(const nms_params *params) {
@@ -120,14 +96,7 @@ SL_EXPORT(sl_setup) int32_t sl_setup(sl_addr address) {
     ranked[0] = (uint64_t *)(floats + 6 * lanes);
     ranked[1] = ranked[0] + capacity;
 
-    sl_declare(sl_output(call, OUT_BOXES), SL_F32, 2, (uint32_t[]){most, 4});
-    sl_declare(sl_output(call, OUT_SCORES), SL_F32, 1, &most);
-    sl_declare(sl_output(call, OUT_CLASSES), SL_I32, 1, &most);
-    const sl_tensor *points = sl_input(call, IN_POINTS);
-    if (sl_connected(points))
-        sl_declare(sl_output(call, OUT_POINTS), SL_F32, 3, (uint32_t[]){most, points->dims[1], 2});
-    else
-        sl_declare(sl_output(call, OUT_POINTS), SL_NONE, 0, NULL);
+    sl_declare_detections(call, most);
     return SL_OK;
 }
 
@@ -211,15 +180,6 @@ static void take(const float *box, float area, int32_t class_id) {
     taken.class_id[at] = class_id;
 }
 
-/* The area of a box, or 0 when it is no box: see the head of this file. */
-static float box_area(const float *box) {
-    for (uint32_t i = 0; i < 4; i++)
-        if (!sl_finite(box[i])) return 0;
-    if (!(box[2] > box[0] && box[3] > box[1])) return 0;
-    float area = (box[2] - box[0]) * (box[3] - box[1]);
-    return sl_finite(area) ? area : 0;
-}
-
 /* ---- back to the frame ----------------------------------------------------------------------- */
 
 static int32_t read_geometry(const sl_tensor *geometry, frame_map *map) {
@@ -297,8 +257,7 @@ SL_EXPORT(sl_run) int32_t sl_run(sl_addr address) {
     sl_tensor *out_scores = sl_output(call, OUT_SCORES);
     sl_tensor *out_classes = sl_output(call, OUT_CLASSES);
     sl_tensor *out_points = sl_output(call, OUT_POINTS);
-    if (!holds(out_boxes, 4 * (uint64_t)most) || !holds(out_scores, most) ||
-        !holds(out_classes, most) || !holds(out_points, 2 * (uint64_t)most * n_points))
+    if (!sl_holds_detections(call, most, n_points))
         return sl_fail(SL_E_CAPACITY, "an output is smaller than declared at set-up");
     float *to_boxes = sl_ptr(out_boxes->data), *to_scores = sl_ptr(out_scores->data);
     float *to_points = sl_ptr(out_points->data);
@@ -311,7 +270,7 @@ SL_EXPORT(sl_run) int32_t sl_run(sl_addr address) {
         uint32_t index = (uint32_t)order[i], at = taken.count;
         const float *box = boxes + 4 * (size_t)index;
         int32_t group = params->across_classes ? 0 : classes[index];
-        float area = box_area(box);
+        float area = sl_box_area(box);
         if (!(area > 0) || suppressed(box, area, group, params->iou)) continue;
         if (!place_box(&map, box, to_boxes + 4 * (size_t)at)) continue;
         size_t stride = 2 * (size_t)n_points;

@@ -2,7 +2,8 @@
  *
  * Which version it is: `version` when told; else the one that the shape and `classes` allow; where
  * they allow both, the smaller of the two dimensions is taken for the channels. Anything else, and a
- * square, is an error.
+ * square, is an error; so is one tensor of 4 columns, which are boxes without their scores (as SSD
+ * has them), unless `version` says that it means 4 anchors.
  */
 #ifndef YOLO_LAYOUT_H
 #define YOLO_LAYOUT_H
@@ -77,6 +78,8 @@ static int32_t understand(const sl_call *call, int32_t version, uint32_t classes
                                "[1, N, 4] and [1, N, 1+classes] (YOLOv5)"
                              : "the shape is neither [1, 4+classes, N] (YOLOv8) nor "
                                "[1, N, 5+classes] (YOLOv5)");
+    if (version == VERSION_AUTO && !split && !v5 && columns == 4 && rows > columns)
+        return sl_fail(SL_E_ARGUMENT, "the shape [1, N, 4] is that of boxes without their scores");
     if (version == VERSION_V8 && !v8)
         return sl_fail(SL_E_ARGUMENT, "version is v8, but shape and classes are those of YOLOv5");
     if (version == VERSION_V5 && !v5)

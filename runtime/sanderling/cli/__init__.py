@@ -16,13 +16,20 @@ from sanderling.errors import FrameError, InputError, SanderlingError
 from sanderling.text import printable
 
 _COMMANDS = {
-    "run": "Run a pipeline on a picture, a folder or a video.",
+    "run": "Run a pipeline on pictures, videos, cameras and streams.",
+    "daemon": "Run cameras through pipelines until told to stop.",
+    "install": "Put the daemon in place as a systemd service.",
+    "uninstall": "Take away what install put in place.",
     "explain": "Show each tensor of a pipeline: what it is, where it lives, what is copied.",
+    "cameras": "List the cameras that are there, and what to write to use one.",
     "module": "Look at, check and pack guests.",
     "model": "Look at and quantize models.",
     "doctor": "Say what board this is, and what is wrong with it.",
     "tune": "Find out how a pipeline runs best on this board.",
 }
+
+_TOGETHER = {"install": "service", "uninstall": "service"}
+"""Commands that share a module, where each has its own name; another's is `command`."""
 
 
 class _Lazy(click.Group):
@@ -34,7 +41,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"sanderling.cli.{cmd_name}").command
+        module = import_module(f"sanderling.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
+        name = cmd_name if cmd_name in _TOGETHER else "command"
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -109,7 +109,8 @@ def _summary(plan: Plan) -> str:
         f"copies per frame: {copies} (the frame, {frame.type.nbytes:,} bytes, into the first stage)"
         if copies == 1
         else f"copies per frame: {copies} (one more for each further sandbox that reads a tensor)",
-        f"float32 tensors between camera and detections: {printable(', '.join(floats)) or 'none'}",
+        f"float32 tensors between camera and detections: {printable(', '.join(floats)) or 'none'}"
+        " (of the frame, its picture and the model's outputs)",
     ]
     if handed:
         lines.append(

@@ -113,7 +113,9 @@ def _triple(text: str | None, what: str) -> tuple[float, ...] | None:
     "--calibrate", required=True, type=_FILE, metavar="FOLDER", help="Pictures like the model's."
 )
 @click.option("--held-out", type=_FILE, metavar="FOLDER", help="Pictures to measure with instead.")
-@click.option("--input-size", metavar="WxH", help="Where the model leaves its size open.")
+@click.option(
+    "--input-size", metavar="WxH", help="Width and height of the input; else as the file says."
+)
 @click.option("--mean", metavar="R,G,B", help="Taken off the channels, in pixel units (0 to 255).")
 @click.option("--std", metavar="R,G,B", help="The channels are divided by it, in pixel units.")
 @click.option("--order", type=click.Choice(["rgb", "bgr", "grey"]), help="Order of the channels.")

@@ -207,4 +207,5 @@ def _param(param: Param) -> list[str]:
         span = f"{low} to {high}" if low and high else f"from {low}" if low else f"up to {high}"
     if param.unit:
         span = f"{span} {param.unit}".strip()
-    return [param.name, param.type, str(param.default), span, param.source, param.help]
+    default = str(param.default).lower() if param.type == "bool" else str(param.default)
+    return [param.name, param.type, default, span, param.source, param.help]

@@ -1,4 +1,4 @@
-"""`sanderling run`: a pipeline on a picture, a folder of pictures or a video."""
+"""`sanderling run`: a pipeline on pictures, videos, cameras and streams."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sanderling.frame import Frame
     from sanderling.pipeline import Pipeline
     from sanderling.sinks import Sink
-    from sanderling.sources import Source
+    from sanderling.source import Source
 
 _ALIKE = 3
 """Failures of one stage for one reason that are told one by one; the sum counts the others."""
@@ -37,9 +37,9 @@ _SHOWN = 20
 @click.option(
     "--source",
     required=True,
-    metavar="PATH",
+    metavar="SOURCE",
     callback=not_empty,
-    help="A picture, a folder or a video.",
+    help="A picture, a folder, a video, a camera or the address of a stream.",
 )
 @click.option(
     "--json",
@@ -52,13 +52,13 @@ _SHOWN = 20
     "--annotate",
     metavar="PATH",
     callback=not_empty,
-    help="Write the pictures with what was found drawn in.",
+    help="Write the pictures with what was found drawn in; or those that the pipeline makes.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many frames.")
 def command(
     pipeline: Path, source: str, json_path: str | None, annotate: str | None, limit: int | None
 ) -> int:
-    """Run PIPELINE on a picture, a folder of pictures or a video."""
+    """Run PIPELINE on a picture, a folder of pictures, a video, a camera or a stream."""
     from sanderling import pipeline as pipelines  # noqa: PLC0415 - loads onnxruntime
     from sanderling import sinks, sources  # noqa: PLC0415 - loads cv2
 

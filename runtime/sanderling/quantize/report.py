@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+def _pictures(number: int) -> str:
+    return f"{number} picture{'s' * (number != 1)}"
+
+
 class Progress(Protocol):
     """Told how far the work is; called from the thread that called `quantize`."""
 
@@ -83,7 +87,7 @@ class Report:
         lines.insert(1, "-" * max(map(len, lines)))
         lines.append(
             f"Time: median on this machine, the models in turn. {', '.join(outputs)}: agreement"
-            f" with the float model on {len(self.held_out)} held-out pictures"
+            f" with the float model on {_pictures(len(self.held_out))} held out"
             f" ({len(self.calibrated)} calibrated)."
         )
         return "\n".join(lines)

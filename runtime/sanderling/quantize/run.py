@@ -18,6 +18,7 @@ from sanderling.errors import InputError, OutputError
 from sanderling.metadata import ImageInput, ModelMetadata
 from sanderling.quantize import choose, joined, load, measure, pictures, qdq, statistics
 from sanderling.quantize.report import Progress, Report, Variant
+from sanderling.schema import explain
 from sanderling.sources import read_image
 
 Real = NDArray[np.float32]
@@ -77,7 +78,13 @@ def run(job: Job) -> Report:
 
     bench, outputs, notes = _bench(job, source, picture, image, chosen)
     if said.image is None and not {"mean", "std"} & job.image.keys():
-        notes["numbers"] = "pixels go in as 0 to 255; most models want --std 255,255,255"
+        notes["numbers"] = (
+            "pixels go in as 0 to 255, as CenterFace wants them; YOLO wants --std 255,255,255"
+        )
+    if job.input_size is None:
+        notes["size"] = (
+            f"{picture.width}x{picture.height}, as the file says; --input-size changes it"
+        )
     tried = iter(range(1, 4))
     plan = choose.choose(bench, job.tail, lambda: job.progress("choose", next(tried), 3))
     job.progress("choose", 3, 3)
@@ -114,7 +121,7 @@ def _image(job: Job, said: ModelMetadata, picture: load.PictureInput) -> ImageIn
     try:
         image = msgspec.convert({**fields, **job.image}, ImageInput)
     except msgspec.ValidationError as exc:
-        raise InputError(f"preparing pictures: {exc}") from exc
+        raise InputError(f"how pictures are prepared: {explain(exc, ImageInput)}") from exc
     if (image.order == "grey") != (picture.channels == 1):
         raise InputError(
             f"{job.model}: order {image.order} does not go with an input of"

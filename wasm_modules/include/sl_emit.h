@@ -1,4 +1,4 @@
-/* emit.h: a row of 8-bit pixels in the layout, order and element type that a model takes.
+/* sl_emit.h: a row of 8-bit pixels in the layout, order and element type that a model takes.
  *
  * First the bytes are put in order (planes, pixels or grey), straight into the image where it holds
  * them as they are, else into a scratch row. Then they are mapped, with p the byte:
@@ -7,8 +7,8 @@
  *     u8, i8   clamp(round(that / scale) + zero_point), halves to even, as ONNX QuantizeLinear does;
  *              256 values a channel, computed once
  */
-#ifndef EMIT_H
-#define EMIT_H
+#ifndef SL_EMIT_H
+#define SL_EMIT_H
 
 #include "sanderling.h"
 #include "sl_simd.h"
@@ -233,7 +233,7 @@ static inline void emit_mapped(const emitter *e, void *image, const uint8_t *byt
     }
 }
 
-/* A row as resize.h makes it, of pixels of 4 bytes or of grey, to the same place. */
+/* A row as sl_resize.h makes it, of pixels of 4 bytes or of grey, to the same place. */
 static inline void emit_row(const emitter *e, void *image, uint8_t *row, bool colour, uint32_t x,
                             uint32_t y, uint32_t n) {
     bool straight = e->map == EMIT_SAME, planes = e->planar && e->channels == 3;

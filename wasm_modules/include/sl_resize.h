@@ -1,4 +1,4 @@
-/* resize.h: bilinear resize of 8-bit pictures in fixed point, a row at a time.
+/* sl_resize.h: bilinear resize of 8-bit pictures in fixed point, a row at a time.
  *
  * Output i of an axis lies at (i + 1/2) * from / to - 1/2 of the source (half-pixel centres), held to
  * the picture: between elements `at` and `at` + 1, with a weight of 15 bits for the second. With
@@ -11,8 +11,8 @@
  * is rounded, and the same on every machine. Short cuts below are for weights that make them equal
  * to this formula bit for bit.
  */
-#ifndef RESIZE_H
-#define RESIZE_H
+#ifndef SL_RESIZE_H
+#define SL_RESIZE_H
 
 #include "sanderling.h"
 #include "sl_simd.h"

@@ -1,0 +1,436 @@
+"""A camera that runs: its frames go from a source through lanes to whoever wants the results.
+
+One thread captures. A frame goes straight into a lane where one is free (decoded into the memory of
+the first guest, where the source can), else into a buffer of the camera's own until one is. What
+then becomes of it is one of `counts`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from sanderling import counts
+from sanderling.counts import Account, Counts
+from sanderling.detections import Result
+from sanderling.errors import ConfigError, FrameError, InputError, SourceError
+from sanderling.frame import Frame, Image, check_image
+from sanderling.lane import Job
+from sanderling.pace import Pace
+from sanderling.persist import Change
+from sanderling.pool import Held, Pool
+from sanderling.source import Source, Stamp
+from sanderling.turns import Turns
+
+Policy = Literal["latest", "block", "sample"]
+Paint = Callable[[Image], None]
+"""Blackens, in place, what nobody may look at."""
+
+_PUBLISH = "publish"
+"""The point at which results are handed out, among those where frames take turns."""
+MAX_SIDE = 1 << 14
+"""Pixels of a frame's side at the most."""
+_SAME_S = 60.0
+"""Seconds in which an event of one kind is told once; the counts have them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a camera's frames are taken.
+
+    Attributes:
+        policy: what happens when frames come faster than they can be processed. `latest`: the
+            newest waits, an older one is dropped. `block`: the source waits. `sample`: the one that
+            waits is kept, a newer one is dropped.
+        rate: frames a second at the most; 0 for all.
+        roi: x1, y1, x2, y2 in pixels, the region of interest: only this part is looked at.
+        paint: blackens what nobody may look at, before anything sees it.
+    """
+
+    policy: Policy = "latest"
+    rate: float = 0.0
+    roi: tuple[int, int, int, int] | None = None
+    paint: Paint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a person may want to know.
+
+    Attributes:
+        camera: which.
+        kind: one word, such as `ended`, `failed` or `refused`.
+        text: in words.
+    """
+
+    camera: str
+    kind: str
+    text: str
+
+
+def connection(camera: str, change: Change) -> Event:
+    """What became of a live source's connection, as an event."""
+    return Event(camera, change.state, str(change))
+
+
+def mask_of(polygons: Sequence[Sequence[tuple[int, int]]]) -> Paint | None:
+    """What blackens these polygons.
+
+    Args:
+        polygons: each at least three corners, x and y in pixels of the frame.
+
+    Raises:
+        ConfigError: one has fewer corners, or a corner that no frame has.
+    """
+    if not polygons:
+        return None
+    for polygon in polygons:
+        if len(polygon) < 3:
+            raise ConfigError(f"mask: a polygon of {len(polygon)} corners; it needs at least 3")
+        for x, y in polygon:
+            if not (0 <= x <= MAX_SIDE and 0 <= y <= MAX_SIDE):
+                raise ConfigError(f"mask: the corner {x}, {y} is not within 0 to {MAX_SIDE}")
+    from sanderling import imaging  # noqa: PLC0415 - loads cv2
+
+    return partial(imaging.blacken, polygons=imaging.outlines(polygons))
+
+
+@dataclass(slots=True)
+class _Taken:
+    """A frame with its pixels and its place in the order.
+
+    Attributes:
+        stamp: its number and times.
+        image: its pixels.
+        look: how it is looked at.
+        ticket: its place among the frames of its camera.
+        straight: the pixels may be in the memory of a lane.
+    """
+
+    stamp: Stamp
+    image: Image
+    look: Look
+    ticket: int
+    straight: bool = False
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Where what is looked at begins, x and y."""
+        return self.look.roi[:2] if self.look.roi is not None else (0, 0)
+
+    @property
+    def part(self) -> Image:
+        """What is looked at, without a copy.
+
+        Raises:
+            ConfigError: the region of interest is not inside the frame.
+        """
+        if self.look.roi is None:
+            return self.image
+        x1, y1, x2, y2 = self.look.roi
+        height, width = self.image.shape[:2]
+        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+            raise ConfigError(
+                f"{self.stamp.name}: the roi {x1}, {y1} to {x2}, {y2} is not inside its frames"
+                f" of {width} x {height}"
+            )
+        return self.image[y1:y2, x1:x2]
+
+
+class _Buffers:
+    """Pictures of one shape that are used again and again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: list[Image] = []
+        self._shape: tuple[int, ...] = ()
+
+    def take(self, shape: tuple[int, ...]) -> Image:
+        """One that nobody uses."""
+        with self._lock:
+            if shape == self._shape and self._free:
+                return self._free.pop()
+        return np.empty(shape, np.uint8)
+
+    def give_back(self, image: Image) -> None:
+        """It is not used any more."""
+        with self._lock:
+            if image.shape != self._shape:
+                self._shape, self._free = image.shape, []
+            self._free.append(image)
+
+
+class Camera:
+    """A source and what becomes of its frames.
+
+    Args:
+        name: what results, events and counts call it.
+        source: gives the frames; the camera closes it.
+        pool: runs them.
+        look: how they are taken.
+        publish: takes each result with its frame, one after the other in their order. The frame's
+            pixels are only there during the call.
+        on_event: told what a person may want to know.
+        keep: whether `publish` wants the pixels as they were captured; else a guest may have
+            written on them.
+
+    Attributes:
+        ended: set when there is nothing more to come: all frames have ended in a count.
+        crashed: it ended by a fault of ours.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        pool: Pool,
+        look: Look,
+        publish: Callable[[Frame, Result], None],
+        *,
+        on_event: Callable[[Event], None] = lambda event: None,
+        keep: bool = False,
+    ) -> None:
+        self.name = name
+        self.ended = threading.Event()
+        self.crashed = False
+        self._pool = pool
+        self._source = source
+        self._publish = publish
+        self._on_event = on_event
+        self._keep = keep
+        self._look = look
+        self._pace = Pace(look.rate)
+        self._account = Account()
+        self._turns = Turns()
+        self._buffers = _Buffers()
+        self._changed = threading.Condition()
+        self._waiting: _Taken | None = None
+        self._stopping = False
+        self._shape: tuple[int, ...] = ()
+        self._refused: tuple[object, InputError] | None = None
+        self._told: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._main, name=f"{name}-capture", daemon=True)
+
+    def start(self) -> None:
+        """Begin to capture."""
+        self._thread.start()
+
+    @property
+    def live(self) -> bool:
+        """Whether its frames come at their own pace."""
+        return self._source.live
+
+    def counts(self) -> Counts:
+        """What became of its frames so far."""
+        return self._account.counts()
+
+    def change(self, look: Look) -> None:
+        """Take frames in another way from the next one on."""
+        self._look = look
+        self._pace.rate = look.rate
+
+    def move(self, pool: Pool) -> None:
+        """Let another pool run the frames from the next one on; a frame that waits does so still.
+
+        The old pool is closed by whoever owns it, which waits for that frame.
+        """
+        self._pool = pool
+
+    def slow_down(self, factor: float) -> None:
+        """Take only this share of the frames that its rate allows; 1 for all."""
+        self._pace.factor = factor
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End it: frames in a lane are finished, one that waits is dropped.
+
+        Args:
+            timeout_s: how long to wait for that.
+
+        Returns:
+            Whether it came about in time.
+        """
+        with self._changed:
+            self._stopping = True
+            waiting, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        if waiting is not None:
+            self._account.drop(counts.SHUTDOWN)
+            self._turns.leave(waiting.ticket)
+        self._source.close()
+        done = self.ended.wait(timeout_s)
+        if done:
+            self._pool.forget(self)
+        return done
+
+    # ---- capturing ----
+
+    def _main(self) -> None:
+        try:
+            self._capture()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the other cameras go on
+            self.crashed = True
+            self._tell("crashed", f"capturing ended by a fault of ours: {exc!r}")
+        finally:
+            self._turns.wait_idle()
+            self._source.close()
+            self.ended.set()
+
+    def _capture(self) -> None:
+        while not self._stopping:
+            try:
+                stamp = self._source.grab()
+            except SourceError as exc:
+                self._account.capture()
+                self._lose("source", "unreadable", exc)
+                continue
+            if stamp is None:
+                return
+            self._account.capture()
+            look = self._look
+            if not self._pace.due(stamp.captured_ns):
+                self._account.drop(counts.RATE)
+            elif look.policy == "sample" and self._waiting is not None:
+                self._account.drop(counts.BUSY)
+            else:
+                self._offer(stamp, look)
+
+    def _offer(self, stamp: Stamp, look: Look) -> None:
+        """Bring a frame into a lane, or let it wait for one."""
+        if look.policy == "block":
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting is None or self._stopping)
+        ticket = self._turns.draw()
+        try:
+            held = self._free_lane(look)
+            if held is not None:
+                self._go_straight(held, stamp, look, ticket)
+            else:
+                into = self._buffers.take(self._shape) if self._shape else None
+                self._line_up(_Taken(stamp, self._pixels(into, stamp, look), look, ticket))
+            return
+        except SourceError as exc:
+            self._lose("source", "unreadable", exc)
+        except FrameError as exc:
+            self._lose(exc.stage, exc.reason, exc)
+        except InputError as exc:
+            self._lose("plan", "refused", exc)
+        except BaseException:
+            self._account.fail("source", "internal")
+            self._turns.leave(ticket)
+            raise
+        self._turns.leave(ticket)
+
+    def _free_lane(self, look: Look) -> Held | None:
+        """A lane that the frame may be decoded into."""
+        whole = look.roi is None and not self._keep
+        if not whole or not self._shape or self._waiting is not None:
+            return None
+        return self._pool.take(self, self._shape)
+
+    def _pixels(self, into: Image | None, stamp: Stamp, look: Look) -> Image:
+        image = check_image(self._source.retrieve(into), stamp.name)
+        self._shape = image.shape
+        if look.paint is not None:
+            if image is not into:  # it may be somebody else's, or not to be written on
+                image = image.copy()
+            look.paint(image)
+        return image
+
+    def _go_straight(self, held: Held, stamp: Stamp, look: Look, ticket: int) -> None:
+        try:
+            image = self._pixels(held.lane.room(self._shape), stamp, look)
+        except BaseException:
+            held.pool.give_back(held)
+            raise
+        taken = _Taken(stamp, image, look, ticket, straight=True)
+        if held.lane.plan.fits(image.shape):
+            held.pool.submit(held, partial(self._run, taken, held))
+        else:  # the source has just changed its resolution
+            held.pool.give_back(held)
+            self._line_up(taken)
+
+    def _line_up(self, taken: _Taken) -> None:
+        """Let a frame wait for a lane, in the place of an older one."""
+        shape, pool = taken.part.shape, self._pool
+        key = (shape, pool.loaded)
+        if self._refused is not None and self._refused[0] == key:
+            raise self._refused[1]
+        try:
+            pool.make_room(shape[0], shape[1])
+        except InputError as exc:
+            self._refused = (key, exc)
+            raise
+        with self._changed:
+            old, self._waiting = self._waiting, taken
+            if self._stopping:
+                old, self._waiting = taken, None
+        if old is not None:
+            self._account.drop(counts.SHUTDOWN if old is taken else counts.STALE)
+            self._turns.leave(old.ticket)
+            self._release(old)
+        pool.wait_in_line(self)
+
+    def _release(self, taken: _Taken) -> None:
+        if not taken.straight:
+            self._buffers.give_back(taken.image)
+
+    # ---- running ----
+
+    def serve(self, held: Held) -> None:
+        """Run the frame that waits, if one still does, on a lane."""
+        with self._changed:
+            taken, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        if taken is not None:
+            self._run(taken, held)
+
+    def _run(self, taken: _Taken, held: Held) -> None:
+        """Run a frame on a lane, and say what became of it."""
+        stamp = taken.stamp
+        try:
+            job = Job(
+                stamp.sequence, stamp.captured_ns, held.memory, partial(self._turn, taken, held)
+            )
+            timings = held.lane.run(taken.part, job)
+            frame = Frame(taken.image, stamp.sequence, stamp.captured_ns, stamp.name, stamp.wall_ns)
+            result = held.generation.assembler.result(frame, held.lane, timings)
+            if result.skipped:
+                self._account.drop(counts.STILL)
+                return
+            with self._turns.at(_PUBLISH, taken.ticket):
+                self._publish(frame, result.moved(*taken.corner))
+            self._account.process()
+        except FrameError as exc:
+            self._lose(exc.stage, exc.reason, exc)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours costs the frame, not the camera
+            self._lose("host", "internal", exc)
+        finally:
+            self._turns.leave(taken.ticket)
+            self._release(taken)
+
+    @contextmanager
+    def _turn(self, taken: _Taken, held: Held, stage: int) -> Iterator[None]:
+        """A guest that remembers sees the frames in order, and forgets where they begin anew."""
+        with self._turns.at((held.generation, stage), taken.ticket):
+            if taken.stamp.restarted:
+                held.memory.step(stage).reset()
+            yield
+
+    # ---- telling ----
+
+    def _lose(self, stage: str, reason: str, exc: Exception) -> None:
+        self._account.fail(stage, reason)
+        self._tell(reason, str(exc) if isinstance(exc, (FrameError, InputError)) else repr(exc))
+
+    def _tell(self, kind: str, text: str) -> None:
+        now = time.monotonic()
+        if now - self._told.get(kind, -_SAME_S) >= _SAME_S:
+            self._told[kind] = now
+            self._on_event(Event(self.name, kind, text))

@@ -1,0 +1,461 @@
+"""What the daemon runs: pipelines, cameras and sinks, and how it goes from one file to another.
+
+A change is prepared in full (files read, models loaded, lanes built) before anything is touched.
+What cannot be prepared is refused, and all goes on as it was; only what changed is started anew.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from sanderling import config, daemonfile, sources, stages
+from sanderling.camera import Camera, Event, Look, connection, mask_of
+from sanderling.daemonfile import CameraTable, DaemonFile, PipelineTable, SinkTable
+from sanderling.detections import Result
+from sanderling.errors import ConfigError, InputError
+from sanderling.frame import Frame
+from sanderling.lines import Line, LineSink
+from sanderling.outlet import Outlet
+from sanderling.pool import Layout, Mode, Pool, Prepared, layout
+from sanderling.profile import Preferred
+from sanderling.stages import GuestStage, Stages
+from sanderling.trace import Trace
+
+Signature = tuple[tuple[int, int, int] | None, ...]
+Tell = Callable[[str, str, str], None]
+"""Told what happened: one word, of what (a camera, a pipeline, a sink), and in words."""
+
+
+def signature(paths: Iterable[Path]) -> Signature:
+    """What tells whether files have changed, without reading them."""
+    return tuple(map(_stat, paths))
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@dataclass(slots=True)
+class _Running:
+    """A pipeline that runs.
+
+    Attributes:
+        table: what the file says of it.
+        layout: how it uses the cores.
+        pool: its lanes.
+        files: what it was made of.
+        seen: how they were then.
+        eased: whether its smaller version runs.
+    """
+
+    table: PipelineTable
+    layout: Layout
+    pool: Pool
+    files: tuple[Path, ...]
+    seen: Signature
+    eased: bool = False
+
+
+@dataclass(slots=True)
+class _Next:
+    """A pipeline as it will be.
+
+    Attributes:
+        running: what it is made out of; None for a new one.
+        prepared: lanes that take over in the pool there is.
+        made: a pipeline with a pool of its own.
+    """
+
+    running: _Running | None
+    prepared: Prepared | None = None
+    made: _Running | None = None
+    table: PipelineTable | None = None
+    files: tuple[Path, ...] = ()
+    seen: Signature = ()
+    eased: bool = False
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A camera that runs, or that could not be opened.
+
+    Attributes:
+        table: what the file says of it.
+        camera: None when its source is not there.
+        told: it was said that it has ended.
+    """
+
+    table: CameraTable
+    camera: Camera | None = None
+    told: bool = False
+
+
+@dataclass(slots=True)
+class _Plan:
+    """All that was prepared for another file."""
+
+    pipelines: dict[str, _Next] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+
+
+class Deployment:
+    """Cameras, pipelines and sinks that run. Its methods may be called from several threads.
+
+    Args:
+        where: the configuration file; paths in it are relative to its folder.
+        cores: that all models together may use.
+        preferred: what the device profile prefers.
+        tell: told what happened.
+        trace: collects where the time goes.
+    """
+
+    def __init__(
+        self,
+        where: Path,
+        cores: int,
+        preferred: Preferred,
+        tell: Tell,
+        trace: Trace | None = None,
+    ) -> None:
+        self._where = where
+        self._cores = cores
+        self._preferred = preferred
+        self._tell = tell
+        self._trace = trace
+        self._lock = threading.Lock()
+        self._pipelines: dict[str, _Running] = {}
+        self._cameras: dict[str, _Watched] = {}
+        self._outlets: dict[str, tuple[SinkTable, Outlet]] = {}
+        self._readers: dict[str, tuple[Outlet, ...]] = {}
+        self._pace = 1.0
+
+    # ---- from one file to another ----
+
+    def apply(self, file: DaemonFile) -> list[str]:
+        """Make what runs what the file says.
+
+        Returns:
+            What was changed, in words.
+
+        Raises:
+            InputError: it cannot be; all goes on as it was.
+        """
+        with self._lock:
+            plan = self._prepare(file)
+            return self._commit(file, plan)
+
+    def _prepare(self, file: DaemonFile) -> _Plan:
+        plan = _Plan()
+        try:
+            for table in file.pipelines:
+                plan.pipelines[table.name] = self._next(table)
+            for camera in file.cameras:
+                mask_of(camera.mask)
+        except BaseException:
+            for one in plan.pipelines.values():
+                _discard(one)
+            raise
+        return plan
+
+    def _next(self, table: PipelineTable) -> _Next:
+        running = self._pipelines.get(table.name)
+        eased = running is not None and running.eased and table.smaller is not None
+        paths = self._files(table, eased=eased)
+        if running is not None and running.table == table and signature(paths) == running.seen:
+            return _Next(running)
+        shape = self._layout(table)
+        loaded = self._load(table, shape, eased=eased)
+        files = _made_of(loaded, paths[0])
+        seen = signature(files)
+        if running is not None and running.layout == shape:
+            prepared = running.pool.prepare(loaded)
+            return _Next(running, prepared, None, table, files, seen, eased)
+        trace = self._trace.lane if self._trace is not None else None
+        pool = Pool(table.name, loaded, shape, trace)
+        made = _Running(table, shape, pool, files, seen, eased)
+        return _Next(running, None, made)
+
+    def _files(self, table: PipelineTable, *, eased: bool) -> tuple[Path, ...]:
+        running = self._pipelines.get(table.name)
+        if running is not None and running.table == table and running.eased == eased:
+            return running.files
+        return (self._path(table.smaller if eased and table.smaller else table.file),)
+
+    def _path(self, name: str) -> Path:
+        return self._where.parent / name
+
+    def _layout(self, table: PipelineTable) -> Layout:
+        mode: Mode = table.mode or self._preferred.mode or "latency"
+        threads = table.threads or self._preferred.threads
+        return layout(mode, self._cores, lanes=table.lanes, threads=min(threads, self._cores))
+
+    def _load(self, table: PipelineTable, shape: Layout, *, eased: bool) -> Stages:
+        path = self._path(table.smaller if eased and table.smaller else table.file)
+        file = config.read(path)
+        names = config.stage_names(file)
+        for name in table.params:
+            if name not in names:
+                raise ConfigError(
+                    f"{self._where}: pipeline {table.name}: params.{name}: {path} has no such"
+                    f" stage; it has: {', '.join(names)}"
+                )
+        over = [
+            msgspec.structs.replace(stage, params=stage.params | table.params.get(name, {}))
+            for stage, name in zip(file.stages, names, strict=True)
+        ]
+        file = msgspec.structs.replace(file, stages=over)
+        return stages.load_file(file, path, threads=shape.threads)
+
+    def _commit(self, file: DaemonFile, plan: _Plan) -> list[str]:
+        words = plan.words
+        words += self._set_sinks(file.sinks)
+        tables = {table.name: table for table in file.cameras if table.enabled}
+        for name in [name for name in self._cameras if name not in tables]:
+            self._stop(name)
+            words.append(f"camera {name}: stopped")
+        old: list[Pool] = []
+        for name, one in plan.pipelines.items():
+            words += self._set_pipeline(name, one, old)
+        self._connect(file)
+        for table in tables.values():
+            words += self._set_camera(table)
+        for name in [name for name in self._pipelines if name not in plan.pipelines]:
+            old.append(self._pipelines.pop(name).pool)
+            words.append(f"pipeline {name}: taken away")
+        for pool in old:
+            pool.close()
+        return words
+
+    def _set_pipeline(self, name: str, one: _Next, old: list[Pool]) -> list[str]:
+        if one.made is not None:
+            if one.running is not None:
+                old.append(one.running.pool)
+                for watched in self._cameras.values():
+                    if watched.table.pipeline == name and watched.camera is not None:
+                        watched.camera.move(one.made.pool)
+            self._pipelines[name] = one.made
+            return [f"pipeline {name}: {'changed' if one.running else 'started'}"]
+        if one.prepared is None:
+            return []
+        assert one.running is not None
+        assert one.table is not None
+        one.running.pool.replace(one.prepared)
+        one.running.table, one.running.files = one.table, one.files
+        one.running.seen, one.running.eased = one.seen, one.eased
+        return [f"pipeline {name}: changed"]
+
+    # ---- sinks ----
+
+    def _set_sinks(self, tables: list[SinkTable]) -> list[str]:
+        words = []
+        wanted = {table.name: table for table in tables}
+        for name, (table, outlet) in list(self._outlets.items()):
+            if wanted.get(name) != table:
+                del self._outlets[name]
+                outlet.close()
+                words.append(f"sink {name}: stopped")
+        for name, table in wanted.items():
+            if name not in self._outlets:
+                path = None if table.path == "-" else self._path(table.path)
+                outlet = Outlet(name, LineSink(path), table.queue, self._tell)
+                self._outlets[name] = (table, outlet)
+                words.append(f"sink {name}: started")
+        return words
+
+    def _connect(self, file: DaemonFile) -> None:
+        """Say which sinks take a camera's results."""
+        self._readers = {
+            camera.name: tuple(
+                outlet
+                for table, outlet in self._outlets.values()
+                if not table.cameras or camera.name in table.cameras
+            )
+            for camera in file.cameras
+        }
+
+    def _publish(self, camera: str, result: Result) -> None:
+        for outlet in self._readers.get(camera, ()):
+            outlet.offer(Line(camera, result))
+
+    # ---- cameras ----
+
+    def _set_camera(self, table: CameraTable) -> list[str]:
+        watched = self._cameras.get(table.name)
+        if watched is not None and watched.table == table:
+            return []
+        if watched is not None and watched.camera is not None:
+            same = ("source", "stall_s")
+            if all(getattr(watched.table, key) == getattr(table, key) for key in same):
+                watched.camera.change(self._look(table, watched.camera.live))
+                watched.camera.move(self._pipelines[table.pipeline].pool)
+                watched.table = table
+                return [f"camera {table.name}: changed"]
+        if watched is not None:
+            self._stop(table.name)
+        self._start(table)
+        return [f"camera {table.name}: {'started' if watched is None else 'started anew'}"]
+
+    @staticmethod
+    def _look(table: CameraTable, live: bool) -> Look:
+        policy = table.policy or ("latest" if live else "block")
+        return Look(policy, table.rate, table.roi, mask_of(table.mask))
+
+    def _start(self, table: CameraTable) -> None:
+        watched = self._cameras[table.name] = _Watched(table)
+        name = table.name
+
+        def on_event(event: Event) -> None:
+            self._tell(f"camera_{event.kind}", event.camera, event.text)
+
+        def publish(frame: Frame, result: Result) -> None:
+            self._publish(name, result)
+
+        try:
+            source = sources.open_persistent(
+                self._source(table.source),
+                stall_s=table.stall_s,
+                on_change=lambda change: on_event(connection(name, change)),
+            )
+        except InputError as exc:
+            # A camera that is not there must not keep the others from running.
+            self._tell("camera_failed", name, str(exc))
+            return
+        pool = self._pipelines[table.pipeline].pool
+        look = self._look(table, source.live)
+        watched.camera = Camera(name, source, pool, look, publish, on_event=on_event)
+        watched.camera.slow_down(self._pace)
+        watched.camera.start()
+
+    def _source(self, where: str) -> str:
+        """Paths are relative to the file; addresses are what they are."""
+        if sources.is_path(where):
+            return str(self._path(where))
+        return where
+
+    def _stop(self, name: str) -> None:
+        camera = self._cameras.pop(name).camera
+        if camera is not None and not camera.stop():
+            self._tell("camera_stuck", name, "its source does not let go; it is left behind")
+
+    def look_after(self) -> None:
+        """Say which cameras have ended; open those again that could not be, or that crashed."""
+        with self._lock:
+            for name, watched in list(self._cameras.items()):
+                camera = watched.camera
+                if camera is None or (camera.ended.is_set() and camera.crashed):
+                    if camera is not None:
+                        self._stop(name)
+                    self._start(watched.table)
+                elif camera.ended.is_set() and not watched.told:
+                    watched.told = True
+                    self._tell(
+                        "camera_ended", name, f"the end of {daemonfile.shown(watched.table)}"
+                    )
+
+    # ---- while it runs ----
+
+    def changed(self) -> bool:
+        """Whether a file that a pipeline was made of is another one now."""
+        with self._lock:
+            return any(signature(one.files) != one.seen for one in self._pipelines.values())
+
+    def ease(self, rate: float, *, smaller: bool) -> None:
+        """Ask less of the board, or all again.
+
+        Args:
+            rate: share of the frames that each camera may have.
+            smaller: whether pipelines that have a smaller version run that.
+
+        Raises:
+            InputError: the smaller version cannot be loaded; the rate holds all the same.
+        """
+        with self._lock:
+            self._pace = rate
+            for watched in self._cameras.values():
+                if watched.camera is not None:
+                    watched.camera.slow_down(rate)
+            for running in self._pipelines.values():
+                if running.table.smaller is None or running.eased == smaller:
+                    continue
+                loaded = self._load(running.table, running.layout, eased=smaller)
+                name = running.table.smaller if smaller else running.table.file
+                files = _made_of(loaded, self._path(name))
+                seen = signature(files)
+                running.pool.replace(running.pool.prepare(loaded))
+                running.files, running.seen, running.eased = files, seen, smaller
+
+    @property
+    def has_smaller(self) -> bool:
+        """Whether any pipeline has a smaller version."""
+        return any(one.table.smaller is not None for one in self._pipelines.values())
+
+    def counts(self) -> dict[str, dict[str, object]]:
+        """What became of each camera's frames, by its name."""
+        with self._lock:
+            return {
+                name: watched.camera.counts().as_dict()
+                for name, watched in self._cameras.items()
+                if watched.camera is not None
+            }
+
+    def stuck_s(self) -> float:
+        """How long a frame has been in a lane, at the most, in seconds."""
+        return max((one.pool.longest_s() for one in list(self._pipelines.values())), default=0.0)
+
+    def stop(self, timeout_s: float) -> bool:
+        """End all: frames in a lane are finished, and their results written.
+
+        Args:
+            timeout_s: how long that may take.
+
+        Returns:
+            Whether it came about in time.
+        """
+        with self._lock:
+            cameras = [one.camera for one in self._cameras.values() if one.camera is not None]
+            threads = [
+                threading.Thread(target=camera.stop, args=(timeout_s,), daemon=True)
+                for camera in cameras
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(timeout_s)
+            done = all(camera.ended.is_set() for camera in cameras)
+            for _, outlet in self._outlets.values():
+                outlet.close()
+            if done:
+                for running in self._pipelines.values():
+                    running.pool.close()
+            return done
+
+
+def _made_of(loaded: Stages, path: Path) -> tuple[Path, ...]:
+    """The files that a pipeline was made of."""
+    parts = [
+        Path(stage.module.path if isinstance(stage, GuestStage) else stage.model.path)
+        for stage in loaded.stages
+    ]
+    return (path, *dict.fromkeys(parts))
+
+
+def _discard(one: _Next) -> None:
+    if one.prepared is not None:
+        one.prepared.discard()
+    if one.made is not None:
+        one.made.pool.close()
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))

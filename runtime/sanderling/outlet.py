@@ -1,0 +1,75 @@
+"""Results on their way to a sink, in a thread of its own: a sink that is slow delays no frame."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from sanderling.errors import OutputError
+from sanderling.lines import Line, LineSink
+
+_RETRY_S = 1.0
+
+
+class Outlet:
+    """A sink with a bounded queue before it.
+
+    Args:
+        name: what events call it.
+        sink: what takes the results; the outlet closes it.
+        size: results that may wait.
+        on_event: told when it goes down, and when it is there again: which, its name, in words.
+
+    Attributes:
+        written: results that the sink took.
+        lost: results that it did not, for want of room or because it was down.
+    """
+
+    def __init__(
+        self, name: str, sink: LineSink, size: int, on_event: Callable[[str, str, str], None]
+    ) -> None:
+        self.name = name
+        self.written = 0
+        self.lost = 0
+        self._sink = sink
+        self._on_event = on_event
+        self._queue: queue.Queue[Line | None] = queue.Queue(size)
+        self._down = False
+        self._thread = threading.Thread(target=self._run, name=f"{name}-sink", daemon=True)
+        self._thread.start()
+
+    def offer(self, line: Line) -> None:
+        """Let a result go to the sink, if there is room; never waits."""
+        try:
+            self._queue.put_nowait(line)
+        except queue.Full:
+            self.lost += 1
+
+    def _run(self) -> None:
+        while (line := self._queue.get()) is not None:
+            try:
+                self._sink.write(line)
+            except OutputError as exc:
+                self.lost += 1
+                if not self._down:
+                    self._down = True
+                    self._on_event("sink_down", self.name, str(exc))
+                continue
+            self.written += 1
+            if self._down:
+                self._down = False
+                self._on_event("sink_up", self.name, "it takes results again")
+        self._sink.close()
+
+    def close(self, timeout_s: float = _RETRY_S) -> None:
+        """Write what waits, and end.
+
+        Args:
+            timeout_s: how long that may take.
+        """
+        try:
+            self._queue.put(None, timeout=timeout_s)
+        except queue.Full:
+            return
+        self._thread.join(timeout_s)

@@ -1,0 +1,111 @@
+"""The results of a source as they come: what `Pipeline.watch` gives."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+
+from sanderling.camera import Camera, Event, Look
+from sanderling.counts import Counts
+from sanderling.detections import Result
+from sanderling.frame import Frame
+from sanderling.pool import Pool
+from sanderling.source import Source
+
+_LOOK_S = 0.1
+"""How often a result that nobody takes looks whether anybody will."""
+
+
+class Watch(Iterator[Result], AsyncIterator[Result]):
+    """An iterator over results, in the order in which their frames were captured.
+
+    A frame that is lost gives no result: `counts` has it. Use it as a context manager, or run it to
+    its end, or close the pipeline: each ends it.
+
+    Args:
+        source: gives the frames; it is closed with this.
+        pool: runs them.
+        look: how they are taken.
+        on_event: told what a person may want to know.
+    """
+
+    def __init__(
+        self, source: Source, pool: Pool, look: Look, on_event: Callable[[Event], None]
+    ) -> None:
+        self._results: queue.Queue[Result] = queue.Queue(1)
+        self._closed = False
+        self._camera = Camera("watch", source, pool, look, self._publish, on_event=on_event)
+        self._camera.start()
+
+    def _publish(self, frame: Frame, result: Result) -> None:
+        # Whoever takes the results sets the pace; frames that come meanwhile meet the policy.
+        while not self._closed:
+            try:
+                self._results.put(result, timeout=_LOOK_S)
+            except queue.Full:
+                continue
+            return
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the frames so far."""
+        return self._camera.counts()
+
+    def __iter__(self) -> Watch:
+        return self
+
+    def __next__(self) -> Result:
+        """The next result; waits for it."""
+        result = self._take()
+        if result is None:
+            raise StopIteration
+        return result
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> Result:
+        """The next result; other tasks go on meanwhile."""
+        result = await asyncio.to_thread(self._take)
+        if result is None:
+            raise StopAsyncIteration
+        return result
+
+    def _take(self) -> Result | None:
+        while not self._closed:
+            ended = self._camera.ended.is_set()
+            try:
+                return self._results.get(timeout=0 if ended else _LOOK_S)
+            except queue.Empty:
+                if ended:
+                    break
+        return None
+
+    def close(self) -> None:
+        """End it; frames in flight are finished, and their results dropped."""
+        self._closed = True
+        self._camera.stop()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Watch:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
