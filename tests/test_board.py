@@ -102,6 +102,30 @@ def test_without_the_firmwares_word_the_kernels_alarm_counts(tmp_path: Path) -> 
     assert board.read(root).reading.power == Power(state.UNDER_VOLTAGE)
 
 
+@pytest.mark.parametrize(
+    ("said", "bits"),
+    [
+        ("echo throttled=0x50005", 0x50005),
+        ("echo throttled=0x0", 0),
+        ('echo error=1 error_msg="Command not registered"', None),
+        ("printf '\\377\\376'", None),
+        ("echo throttled=-0x1", None),
+        ("exit 1", None),
+    ],
+)
+def test_vcgencmd_is_asked_where_it_is_all_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, bits: int | None
+) -> None:
+    command = tmp_path / "vcgencmd"
+    command.write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] || exit 9\n{said}\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    source = state.find_power(Files(tmp_path))
+    assert source == state.PowerSource(), "a recording has no commands"
+    assert state.power(Files(tmp_path), state.PowerSource(command=str(command))) == bits
+    assert state.power(Files(tmp_path), state.PowerSource(command=str(tmp_path / "no"))) is None
+
+
 def test_a_sample_is_of_now(tmp_path: Path) -> None:
     root = copied("raspberry-pi-5", tmp_path)
     seen = board.read(root)

@@ -17,12 +17,23 @@ import onnx
 import pytest
 
 import sanderling
-from sanderling import config, errors, imaging, manifest, metadata, policy
+from sanderling import (
+    config,
+    errors,
+    imaging,
+    library,
+    manifest,
+    metadata,
+    policy,
+    profile,
+    thermal,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 ABI = (ROOT / "docs" / "abi.md").read_text()
 PIPELINE = (ROOT / "docs" / "pipeline.md").read_text()
 PYTHON = (ROOT / "docs" / "python.md").read_text()
+BOARDS = (ROOT / "docs" / "boards.md").read_text()
 README = (ROOT / "README.md").read_text()
 PAGES = [
     ROOT / "README.md",
@@ -217,6 +228,35 @@ def test_the_tables_have_every_key_and_its_default(
 ) -> None:
     keys = {field.encode_name: said(field.default) for field in msgspec.structs.fields(kind)}
     assert table(PIPELINE, heading) == keys
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("### `[match]`", profile.Match),
+        ("### `[board]`", profile.Hardware),
+        ("### `[limits]`", profile.Limits),
+        ("### `[preferred]`", profile.Preferred),
+    ],
+)
+def test_the_tables_of_a_profile_have_every_key_and_its_default(
+    heading: str, kind: type[msgspec.Struct]
+) -> None:
+    empty = kind()
+    keys = {name: said(getattr(empty, name)) for name in kind.__struct_fields__}
+    assert table(BOARDS, heading) == keys
+
+
+def test_the_boards_page_lists_the_profiles_and_the_steps() -> None:
+    shipped = {path.stem: profile.read(path) for path in library.profiles()}
+    assert set(table(BOARDS, "## Profiles")) == set(shipped)
+    _, _, steps = BOARDS.partition("| step |")
+    rates = re.findall(r"^\| (\d) \| (\w+)%? \|", steps, re.MULTILINE)
+    assert [(int(step), rate) for step, rate in rates] == [
+        (number, "full" if step.rate == 1 else f"{step.rate:.0%}".rstrip("%"))
+        for number, step in enumerate(thermal.STEPS)
+    ]
+    assert f"for {thermal.DWELL_S:g} seconds" in BOARDS
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,16 @@ def profiles() -> list[Path]:
     return sorted(path for folder in _bundled("profile")[:1] for path in folder.glob("*.toml"))
 
 
-def models_beside(path: Path) -> dict[str, Path]:
-    """Models by bare name: in the folder of this one, and those that are installed."""
+def models(*near: Path) -> dict[str, Path]:
+    """The models there are, by bare name.
+
+    Args:
+        near: folders that come before those of installed models.
+    """
     found: dict[str, Path] = {}
-    for folder in (path.parent, *folders("model")):
-        for model in sorted(folder.glob("*.onnx")):
-            found.setdefault(model.stem, model)
+    for folder in (*near, *folders("model")):
+        for path in sorted(folder.glob("*.onnx")):
+            found.setdefault(path.stem, path)
     return found
 
 

@@ -25,6 +25,7 @@ _COMMANDS = {
     "module": "Look at, check and pack guests.",
     "model": "Look at and quantize models.",
     "doctor": "Say what board this is, and what is wrong with it.",
+    "tune": "Find out how a pipeline runs best on this board.",
 }
 
 _TOGETHER = {"install": "service", "uninstall": "service"}

@@ -1,0 +1,126 @@
+"""`sanderling tune`, on real pipelines."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+from commandline import COMMAND, refused, run
+from sanderling import board, profile
+from sanderling.cli import tune
+
+ROOT = Path(__file__).resolve().parents[1]
+FACES = ROOT / "examples" / "faces.toml"
+DIGITS = ROOT / "examples" / "digits.toml"
+PHOTO = ROOT / "examples" / "astronaut.png"
+
+
+def test_the_variants_of_a_model_are_measured_and_the_choice_is_kept(tmp_path: Path) -> None:
+    pipeline, out = tmp_path / "faces.toml", tmp_path / "tuned.toml"
+    shutil.copy(FACES, pipeline)
+    done = run("tune", pipeline, "--source", PHOTO, "--budget", 1, "-o", out)
+    assert done.stderr == ""
+    assert f"written: {out}" in done.stdout
+    tuned = profile.read(out)
+    assert tuned.evidence is not None
+    own = tuned.evidence.candidates[0]
+    assert {item.model for item in tuned.evidence.candidates} == {
+        "centerface-int8",
+        "centerface-int8-320x240",
+    }
+    assert own.frames >= 5
+    assert 0 < own.median_ms <= own.p95_ms
+    assert (own.found, own.agreement) == (1, 1)
+    assert tuned.preferred.model in ("centerface-int8", "centerface-int8-320x240")
+    assert tuned.preferred.variant == "int8"
+    assert tuned.preferred.threads >= 1
+    chosen = {"model", "variant", "mode", "threads", "size"}
+    assert set(tuned.preferred.sources) <= chosen
+    assert tuned.evidence.reference == "centerface-int8"
+    assert "only 1 found in the pictures" in tuned.evidence.warnings[0]
+    assert "onnxruntime" in tuned.evidence.versions
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "faces.toml", "tuned.toml"]  # fmt: skip
+
+
+def test_a_classifier_is_compared_by_its_first_class() -> None:
+    done = run("tune", DIGITS, "--source", ROOT / "examples" / "digits", "--budget", 1)
+    assert "100%" in done.stdout
+    assert "best: digits-int8 with" in done.stdout
+    assert "nothing was written" in done.stdout
+
+
+def test_without_pictures_only_threads_are_tried(tmp_path: Path) -> None:
+    done = run("tune", FACES, "--budget", 1)
+    assert "made up, 1280 x 720" in done.stdout
+    assert "nothing was found in the pictures" in done.stdout
+    assert "best: centerface-int8 with" in done.stdout
+
+
+def test_a_profile_to_begin_with_is_kept(tmp_path: Path) -> None:
+    own, out = tmp_path / "own.toml", tmp_path / "out.toml"
+    own.write_text(
+        'name = "own"\n[limits]\nthreads = 1\nlimit_c = 60\nresume_c = 50\n[limits.sources]\n'
+        'limit_c = "the case is sealed"\n'
+    )
+    run("tune", DIGITS, "--budget", 1, "--profile", own, "-o", out)
+    begun, tuned = profile.read(own), profile.read(out)
+    assert (tuned.name, tuned.limits) == (begun.name, begun.limits)
+    assert tuned.evidence is not None
+    assert [item.threads for item in tuned.evidence.candidates] == [1]
+
+
+def test_what_puts_the_figures_in_doubt_is_said() -> None:
+    hot = board.read(ROOT / "tests" / "boards" / "raspberry-pi-5-hot")
+    bounds = profile.settle(profile.Profile(name="x"), hot.facts())
+    cool = replace(hot.reading, celsius=50.0, power=None)
+    assert tune._doubts(hot, cool, bounds) == [
+        "too hot after measuring: 86.2 °C",
+        "throttled or short of voltage after measuring",
+    ]
+    pc = board.read(ROOT / "tests" / "boards" / "unknown-pc")
+    empty = replace(pc.reading, memory=replace(pc.reading.memory, swap_used=0))
+    assert tune._doubts(pc, empty, bounds) == ["memory was swapped out while measuring"]
+    assert tune._doubts(pc, pc.reading, bounds) == []
+
+
+def test_a_terminal_gets_a_progress_bar() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*COMMAND, "tune", str(DIGITS), "--budget", "1"],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            timeout=120,
+            check=True,
+        )
+        os.close(theirs)
+        shown = b""
+        while chunk := _read(ours):
+            shown += chunk
+    finally:
+        os.close(ours)
+    assert b"measuring" in shown
+    assert b"best: digits-int8" in done.stdout
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # what Linux says when the other end is closed
+        return b""
+
+
+def test_what_cannot_be_tuned_is_refused_before_the_work(tmp_path: Path) -> None:
+    assert "there is no folder" in refused("tune", FACES, "-o", tmp_path / "no" / "p.toml")
+    assert "cannot be read" in refused("tune", tmp_path / "no.toml")
+    assert "no such picture" in refused("tune", FACES, "--source", tmp_path / "no.png")
+    (tmp_path / "bad.png").write_bytes(PHOTO.read_bytes()[:100])
+    done = run("tune", FACES, "--source", tmp_path, "--budget", 1, code=2)
+    assert "no picture in it can be read" in done.stderr
+    assert "budget" in refused("tune", FACES, "--budget", 0)
+    assert list(tmp_path.iterdir()) == [tmp_path / "bad.png"]
