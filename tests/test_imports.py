@@ -25,7 +25,7 @@ LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source counts turns pace
           thermal variants tomlfile profile daemonfile detached pattern persist
-          trace""",
+          trace cores limited""",
     1: """guest compiled ticker model imaging sources sinks library board
           wholefile lines logs statuspipe systemd opencv capture push devices
           staging""",

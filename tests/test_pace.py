@@ -38,6 +38,49 @@ def test_jitter_costs_no_frame() -> None:
     assert let_through(Pace(10), times) == times
 
 
+def test_a_share_is_one_of_what_was_run_not_of_what_came() -> None:
+    """30 frames a second come and 5 find a lane: half of the work is 2.5, not 15."""
+    pace = Pace()
+    times = [SECOND + number * SECOND // 30 for number in range(900)]
+    for number, at in enumerate(times[:300]):
+        assert pace.due(at)
+        if number % 6 == 0:
+            pace.ran(at)
+    pace.factor = 0.5
+    for at in let_through(pace, times[300:]):
+        pace.ran(at)  # what is run while less is wanted does not make it less still
+    assert len(let_through(pace, [20 * SECOND + at for at in times[300:]])) in (49, 50, 51)
+    pace.factor = 1.0
+    assert len(let_through(pace, [40 * SECOND + at for at in times])) == 900
+
+
+def test_a_share_of_a_rate_that_the_camera_does_not_reach() -> None:
+    pace = Pace(10)
+    times = [SECOND + number * SECOND // 5 for number in range(300)]
+    assert let_through(pace, times[:100]) == times[:100]
+    pace.factor = 0.5
+    assert len(let_through(pace, times[100:])) == pytest.approx(100, abs=1)
+
+
+def test_an_hour_without_a_frame_does_not_make_a_camera_slow() -> None:
+    pace = Pace()
+    times = [SECOND + number * SECOND // 30 for number in range(300)]
+    let_through(pace, times)
+    times = [3600 * SECOND + at for at in times]
+    pace.factor = 0.5
+    assert len(let_through(pace, times)) == pytest.approx(150, abs=10)
+
+
+def test_what_may_leave_out_nothing_rests() -> None:
+    pace = Pace()
+    for number in range(50):
+        pace.ran(SECOND + number * 100_000_000)
+    assert pace.rest_ns == 0
+    pace.factor = 0.25
+    assert pace.rest_ns == 300_000_000
+    assert all(pace.due(100 * SECOND + number, eased=False) for number in range(50))
+
+
 def test_a_share_of_a_camera_without_a_rate_is_a_share_of_its_own() -> None:
     pace = Pace()
     times = [SECOND + number * SECOND // 30 for number in range(300)]

@@ -20,7 +20,7 @@ import numpy as np
 from sanderling import counts
 from sanderling.counts import Account, Counts
 from sanderling.detections import Result
-from sanderling.errors import ConfigError, FrameError, InputError, SourceError
+from sanderling.errors import ConfigError, FrameError, InputError, PlanError, SourceError
 from sanderling.frame import Frame, Image, check_image
 from sanderling.lane import Job
 from sanderling.pace import Pace
@@ -237,14 +237,33 @@ class Camera:
         self._pace.rate = look.rate
 
     def move(self, pool: Pool) -> None:
-        """Let another pool run the frames from the next one on; a frame that waits does so still.
+        """Let another pool run the frames from here on, also one that waits.
 
-        The old pool is closed by whoever owns it, which waits for that frame.
+        Frames that are in a lane of the old pool are finished there; whoever owns it may close it.
         """
-        self._pool = pool
+        old, self._pool = self._pool, pool
+        if old is pool:
+            return
+        old.forget(self)
+        with self._changed:
+            waiting = self._waiting
+        if waiting is None:
+            return
+        try:
+            self._make_room(pool, waiting.part.shape)
+            pool.wait_in_line(self)
+        except InputError as exc:
+            if self._withdraw(waiting):
+                self._lose("plan", "refused", exc)
+                self._turns.leave(waiting.ticket)
+                self._release(waiting)
 
     def slow_down(self, factor: float) -> None:
-        """Take only this share of the frames that its rate allows; 1 for all."""
+        """Do only this share of the work; 1 for all.
+
+        Of a live source frames are left out. Any other rests between its frames, which are all
+        wanted.
+        """
         self._pace.factor = factor
 
     def stop(self, timeout_s: float = 5.0) -> bool:
@@ -294,12 +313,15 @@ class Camera:
                 return
             self._account.capture()
             look = self._look
-            if not self._pace.due(stamp.captured_ns):
+            if not self._pace.due(stamp.captured_ns, eased=self._source.live):
                 self._account.drop(counts.RATE)
             elif look.policy == "sample" and self._waiting is not None:
                 self._account.drop(counts.BUSY)
             else:
                 self._offer(stamp, look)
+                if not self._source.live and (rest_ns := self._pace.rest_ns):
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._stopping, rest_ns / 1e9)
 
     def _offer(self, stamp: Stamp, look: Look) -> None:
         """Bring a frame into a lane, or let it wait for one."""
@@ -307,16 +329,25 @@ class Camera:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting is None or self._stopping)
         ticket = self._turns.draw()
-        try:
+        with self._accounted(ticket):
             held = self._free_lane(look)
             if held is not None:
                 self._go_straight(held, stamp, look, ticket)
             else:
                 into = self._buffers.take(self._shape) if self._shape else None
                 self._line_up(_Taken(stamp, self._pixels(into, stamp, look), look, ticket))
+
+    @contextmanager
+    def _accounted(self, ticket: int) -> Iterator[None]:
+        """A frame that does not get as far as a lane here is counted, and leaves."""
+        try:
+            yield
             return
         except SourceError as exc:
-            self._lose("source", "unreadable", exc)
+            if self._stopping:  # it was closed between the frame and its pixels
+                self._account.drop(counts.SHUTDOWN)
+            else:
+                self._lose("source", "unreadable", exc)
         except FrameError as exc:
             self._lose(exc.stage, exc.reason, exc)
         except InputError as exc:
@@ -358,7 +389,26 @@ class Camera:
 
     def _line_up(self, taken: _Taken) -> None:
         """Let a frame wait for a lane, in the place of an older one."""
-        shape, pool = taken.part.shape, self._pool
+        while True:
+            pool = self._pool
+            self._make_room(pool, taken.part.shape)
+            with self._changed:
+                old, self._waiting = self._waiting, taken
+                if self._stopping:
+                    old, self._waiting = taken, None
+            if old is not None:
+                self._account.drop(counts.SHUTDOWN if old is taken else counts.STALE)
+                self._turns.leave(old.ticket)
+                self._release(old)
+            if pool.wait_in_line(self) and pool is self._pool:
+                return
+            # The camera was moved while lanes were made; nobody else waits in the old line now.
+            pool.forget(self)
+            if not self._withdraw(taken):
+                return
+
+    def _make_room(self, pool: Pool, shape: tuple[int, ...]) -> None:
+        """See to it that there are lanes; what a pipeline has refused it is not asked again."""
         key = (shape, pool.loaded)
         if self._refused is not None and self._refused[0] == key:
             raise self._refused[1]
@@ -367,15 +417,15 @@ class Camera:
         except InputError as exc:
             self._refused = (key, exc)
             raise
+
+    def _withdraw(self, taken: _Taken) -> bool:
+        """Let a frame no longer wait; whether it still did."""
         with self._changed:
-            old, self._waiting = self._waiting, taken
-            if self._stopping:
-                old, self._waiting = taken, None
-        if old is not None:
-            self._account.drop(counts.SHUTDOWN if old is taken else counts.STALE)
-            self._turns.leave(old.ticket)
-            self._release(old)
-        pool.wait_in_line(self)
+            if self._waiting is not taken:
+                return False
+            self._waiting = None
+            self._changed.notify_all()
+            return True
 
     def _release(self, taken: _Taken) -> None:
         if not taken.straight:
@@ -388,12 +438,24 @@ class Camera:
         with self._changed:
             taken, self._waiting = self._waiting, None
             self._changed.notify_all()
-        if taken is not None:
+        if taken is None:
+            return
+        if held.lane.plan.fits(taken.part.shape):
             self._run(taken, held)
+            return
+        with self._accounted(taken.ticket):
+            self._release(taken)
+            height, width = taken.part.shape[:2]
+            raise PlanError(
+                f"{taken.stamp.name}: a frame of {width} x {height} came to lanes that were made"
+                " for another camera's: this pipeline takes one size only, so give cameras of"
+                " different sizes a [[pipeline]] each"
+            )
 
     def _run(self, taken: _Taken, held: Held) -> None:
         """Run a frame on a lane, and say what became of it."""
         stamp = taken.stamp
+        self._pace.ran(stamp.captured_ns)
         try:
             job = Job(
                 stamp.sequence, stamp.captured_ns, held.memory, partial(self._turn, taken, held)

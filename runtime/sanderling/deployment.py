@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from sanderling import config, daemonfile, sources, stages
 from sanderling.camera import Camera, Event, Look, connection, mask_of
+from sanderling.cores import Cores
 from sanderling.daemonfile import CameraTable, DaemonFile, PipelineTable, SinkTable
 from sanderling.detections import Result
 from sanderling.errors import ConfigError, InputError
 from sanderling.frame import Frame
+from sanderling.limited import Limited
 from sanderling.lines import Line, LineSink
 from sanderling.outlet import Outlet
 from sanderling.pool import Layout, Mode, Pool, Prepared, layout
@@ -27,6 +30,8 @@ from sanderling.profile import Preferred
 from sanderling.stages import GuestStage, Stages
 from sanderling.trace import Trace
 
+_GRACE_S = 0.05
+"""What a thread may take beyond its time to say that it did."""
 Signature = tuple[tuple[int, int, int] | None, ...]
 Tell = Callable[[str, str, str], None]
 """Told what happened: one word, of what (a camera, a pipeline, a sink), and in words."""
@@ -43,6 +48,19 @@ def _stat(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """The greatest frame that cameras may give.
+
+    Attributes:
+        megapixels: millions of pixels; 0 for any.
+        profile: the name of the profile that says so.
+    """
+
+    megapixels: float
+    profile: str
 
 
 @dataclass(slots=True)
@@ -100,14 +118,6 @@ class _Watched:
     told: bool = False
 
 
-@dataclass(slots=True)
-class _Plan:
-    """All that was prepared for another file."""
-
-    pipelines: dict[str, _Next] = field(default_factory=dict)
-    words: list[str] = field(default_factory=list)
-
-
 class Deployment:
     """Cameras, pipelines and sinks that run. Its methods may be called from several threads.
 
@@ -117,6 +127,7 @@ class Deployment:
         preferred: what the device profile prefers.
         tell: told what happened.
         trace: collects where the time goes.
+        largest: the greatest frame that cameras may give.
     """
 
     def __init__(
@@ -126,18 +137,23 @@ class Deployment:
         preferred: Preferred,
         tell: Tell,
         trace: Trace | None = None,
+        largest: Largest | None = None,
     ) -> None:
         self._where = where
-        self._cores = cores
+        self._cores = Cores(cores)
         self._preferred = preferred
         self._tell = tell
         self._trace = trace
+        self._largest = largest
         self._lock = threading.Lock()
         self._pipelines: dict[str, _Running] = {}
         self._cameras: dict[str, _Watched] = {}
         self._outlets: dict[str, tuple[SinkTable, Outlet]] = {}
         self._readers: dict[str, tuple[Outlet, ...]] = {}
         self._pace = 1.0
+        self._smaller = False
+        self._looked: dict[str, Signature] = {}
+        self._tried: dict[str, Signature] = {}
 
     # ---- from one file to another ----
 
@@ -151,29 +167,33 @@ class Deployment:
             InputError: it cannot be; all goes on as it was.
         """
         with self._lock:
-            plan = self._prepare(file)
-            return self._commit(file, plan)
+            # What is refused now is not tried again before a file changes.
+            self._tried = {name: signature(one.files) for name, one in self._pipelines.items()}
+            return self._commit(file, self._prepare(file))
 
-    def _prepare(self, file: DaemonFile) -> _Plan:
-        plan = _Plan()
+    def _prepare(self, file: DaemonFile) -> dict[str, _Next]:
+        """The pipelines as they will be; what runs is as it was."""
+        pipelines: dict[str, _Next] = {}
         try:
             for table in file.pipelines:
-                plan.pipelines[table.name] = self._next(table)
+                pipelines[table.name] = self._next(table)
             for camera in file.cameras:
                 mask_of(camera.mask)
         except BaseException:
-            for one in plan.pipelines.values():
+            for one in pipelines.values():
                 _discard(one)
             raise
-        return plan
+        return pipelines
 
     def _next(self, table: PipelineTable) -> _Next:
         running = self._pipelines.get(table.name)
-        eased = running is not None and running.eased and table.smaller is not None
+        eased = self._smaller and table.smaller is not None
         paths = self._files(table, eased=eased)
         if running is not None and running.table == table and signature(paths) == running.seen:
             return _Next(running)
         shape = self._layout(table)
+        if table.smaller is not None and not eased:
+            self._read(table, eased=True)  # when it is hot is too late to find out
         loaded = self._load(table, shape, eased=eased)
         files = _made_of(loaded, paths[0])
         seen = signature(files)
@@ -181,8 +201,14 @@ class Deployment:
             prepared = running.pool.prepare(loaded)
             return _Next(running, prepared, None, table, files, seen, eased)
         trace = self._trace.lane if self._trace is not None else None
-        pool = Pool(table.name, loaded, shape, trace)
+        pool = Pool(table.name, loaded, shape, trace, self._cores.share(shape.threads))
         made = _Running(table, shape, pool, files, seen, eased)
+        if running is not None and (size := running.pool.size) is not None:
+            try:
+                pool.make_room(*size)
+            except BaseException:
+                pool.close()
+                raise
         return _Next(running, None, made)
 
     def _files(self, table: PipelineTable, *, eased: bool) -> tuple[Path, ...]:
@@ -197,9 +223,14 @@ class Deployment:
     def _layout(self, table: PipelineTable) -> Layout:
         mode: Mode = table.mode or self._preferred.mode or "latency"
         threads = table.threads or self._preferred.threads
-        return layout(mode, self._cores, lanes=table.lanes, threads=min(threads, self._cores))
+        cores = self._cores.count
+        return layout(mode, cores, lanes=table.lanes, threads=min(threads, cores))
 
     def _load(self, table: PipelineTable, shape: Layout, *, eased: bool) -> Stages:
+        file, path = self._read(table, eased=eased)
+        return stages.load_file(file, path, threads=shape.threads)
+
+    def _read(self, table: PipelineTable, *, eased: bool) -> tuple[config.PipelineFile, Path]:
         path = self._path(table.smaller if eased and table.smaller else table.file)
         file = config.read(path)
         names = config.stage_names(file)
@@ -213,25 +244,25 @@ class Deployment:
             msgspec.structs.replace(stage, params=stage.params | table.params.get(name, {}))
             for stage, name in zip(file.stages, names, strict=True)
         ]
-        file = msgspec.structs.replace(file, stages=over)
-        return stages.load_file(file, path, threads=shape.threads)
+        return msgspec.structs.replace(file, stages=over), path
 
-    def _commit(self, file: DaemonFile, plan: _Plan) -> list[str]:
-        words = plan.words
-        words += self._set_sinks(file.sinks)
+    def _commit(self, file: DaemonFile, pipelines: dict[str, _Next]) -> list[str]:
+        words, gone = self._set_sinks(file.sinks)
         tables = {table.name: table for table in file.cameras if table.enabled}
         for name in [name for name in self._cameras if name not in tables]:
             self._stop(name)
             words.append(f"camera {name}: stopped")
         old: list[Pool] = []
-        for name, one in plan.pipelines.items():
+        for name, one in pipelines.items():
             words += self._set_pipeline(name, one, old)
         self._connect(file)
         for table in tables.values():
             words += self._set_camera(table)
-        for name in [name for name in self._pipelines if name not in plan.pipelines]:
+        for name in [name for name in self._pipelines if name not in pipelines]:
             old.append(self._pipelines.pop(name).pool)
             words.append(f"pipeline {name}: taken away")
+        for outlet in gone:  # from here on no result goes there
+            outlet.close()
         for pool in old:
             pool.close()
         return words
@@ -256,13 +287,14 @@ class Deployment:
 
     # ---- sinks ----
 
-    def _set_sinks(self, tables: list[SinkTable]) -> list[str]:
-        words = []
+    def _set_sinks(self, tables: list[SinkTable]) -> tuple[list[str], list[Outlet]]:
+        """What was changed, in words, and the sinks that are to be closed."""
+        words, gone = [], []
         wanted = {table.name: table for table in tables}
         for name, (table, outlet) in list(self._outlets.items()):
             if wanted.get(name) != table:
                 del self._outlets[name]
-                outlet.close()
+                gone.append(outlet)
                 words.append(f"sink {name}: stopped")
         for name, table in wanted.items():
             if name not in self._outlets:
@@ -270,7 +302,7 @@ class Deployment:
                 outlet = Outlet(name, LineSink(path), table.queue, self._tell)
                 self._outlets[name] = (table, outlet)
                 words.append(f"sink {name}: started")
-        return words
+        return words, gone
 
     def _connect(self, file: DaemonFile) -> None:
         """Say which sinks take a camera's results."""
@@ -330,6 +362,8 @@ class Deployment:
             # A camera that is not there must not keep the others from running.
             self._tell("camera_failed", name, str(exc))
             return
+        if self._largest is not None and self._largest.megapixels:
+            source = Limited(source, self._largest.profile, self._largest.megapixels)
         pool = self._pipelines[table.pipeline].pool
         look = self._look(table, source.live)
         watched.camera = Camera(name, source, pool, look, publish, on_event=on_event)
@@ -365,48 +399,73 @@ class Deployment:
     # ---- while it runs ----
 
     def changed(self) -> bool:
-        """Whether a file that a pipeline was made of is another one now."""
+        """Whether a file that a pipeline was made of is another one now, and stands so.
+
+        It does when it was the same at the last look: a model that is being copied is not one yet.
+        What was refused is not tried again before it changes once more.
+        """
         with self._lock:
-            return any(signature(one.files) != one.seen for one in self._pipelines.values())
+            changed = False
+            for name, one in self._pipelines.items():
+                now = signature(one.files)
+                stands, self._looked[name] = self._looked.get(name) == now, now
+                changed |= stands and now not in (one.seen, self._tried.get(name))
+            return changed
 
     def ease(self, rate: float, *, smaller: bool) -> None:
         """Ask less of the board, or all again.
 
         Args:
-            rate: share of the frames that each camera may have.
+            rate: share of the work that is to be done.
             smaller: whether pipelines that have a smaller version run that.
 
         Raises:
-            InputError: the smaller version cannot be loaded; the rate holds all the same.
+            InputError: a smaller version cannot be loaded; all else holds all the same.
         """
+        refused: list[InputError] = []
         with self._lock:
-            self._pace = rate
+            self._pace, self._smaller = rate, smaller
             for watched in self._cameras.values():
                 if watched.camera is not None:
                     watched.camera.slow_down(rate)
             for running in self._pipelines.values():
                 if running.table.smaller is None or running.eased == smaller:
                     continue
-                loaded = self._load(running.table, running.layout, eased=smaller)
-                name = running.table.smaller if smaller else running.table.file
-                files = _made_of(loaded, self._path(name))
-                seen = signature(files)
-                running.pool.replace(running.pool.prepare(loaded))
-                running.files, running.seen, running.eased = files, seen, smaller
+                try:
+                    self._switch(running, smaller=smaller)
+                except InputError as exc:
+                    refused.append(exc)
+        if refused:
+            raise refused[0]
+
+    def _switch(self, running: _Running, *, smaller: bool) -> None:
+        """Go over to the smaller version of a pipeline, or back."""
+        loaded = self._load(running.table, running.layout, eased=smaller)
+        name = running.table.smaller if smaller else running.table.file
+        assert name is not None
+        files = _made_of(loaded, self._path(name))
+        seen = signature(files)
+        running.pool.replace(running.pool.prepare(loaded))
+        running.files, running.seen, running.eased = files, seen, smaller
 
     @property
     def has_smaller(self) -> bool:
         """Whether any pipeline has a smaller version."""
-        return any(one.table.smaller is not None for one in self._pipelines.values())
+        return any(one.table.smaller is not None for one in list(self._pipelines.values()))
 
     def counts(self) -> dict[str, dict[str, object]]:
-        """What became of each camera's frames, by its name."""
-        with self._lock:
-            return {
-                name: watched.camera.counts().as_dict()
-                for name, watched in self._cameras.items()
-                if watched.camera is not None
-            }
+        """What became of each camera's frames, by its name; waits for nothing."""
+        return {
+            name: watched.camera.counts().as_dict()
+            for name, watched in list(self._cameras.items())
+            if watched.camera is not None
+        }
+
+    def sinks(self) -> dict[str, tuple[int, int]]:
+        """Results that each sink took and that it did not, by its name; waits for nothing."""
+        return {
+            name: (outlet.written, outlet.lost) for name, (_, outlet) in list(self._outlets.items())
+        }
 
     def stuck_s(self) -> float:
         """How long a frame has been in a lane, at the most, in seconds."""
@@ -416,28 +475,41 @@ class Deployment:
         """End all: frames in a lane are finished, and their results written.
 
         Args:
-            timeout_s: how long that may take.
+            timeout_s: how long that may take, half of it for the frames.
 
         Returns:
             Whether it came about in time.
         """
-        with self._lock:
+        until = time.monotonic() + timeout_s
+        if not self._lock.acquire(timeout=timeout_s / 2):
+            return False  # a change is being made, and it takes long
+        try:
             cameras = [one.camera for one in self._cameras.values() if one.camera is not None]
-            threads = [
-                threading.Thread(target=camera.stop, args=(timeout_s,), daemon=True)
-                for camera in cameras
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(timeout_s)
-            done = all(camera.ended.is_set() for camera in cameras)
-            for _, outlet in self._outlets.values():
-                outlet.close()
-            if done:
+            done = _all_at_once([camera.stop for camera in cameras], timeout_s / 2)
+            outlets = [outlet for _, outlet in self._outlets.values()]
+            rest = max(0.0, until - time.monotonic())
+            done = _all_at_once([outlet.close for outlet in outlets], rest) and done
+            if all(camera.ended.is_set() for camera in cameras):
                 for running in self._pipelines.values():
                     running.pool.close()
             return done
+        finally:
+            self._lock.release()
+
+
+def _all_at_once(work: Sequence[Callable[[float], bool]], timeout_s: float) -> bool:
+    """Call each with the time there is, in a thread of its own; whether all came about in time."""
+    done: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda one=one: done.append(one(timeout_s)), daemon=True)
+        for one in work
+    ]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + timeout_s
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()) + _GRACE_S)
+    return done.count(True) == len(threads)
 
 
 def _made_of(loaded: Stages, path: Path) -> tuple[Path, ...]:

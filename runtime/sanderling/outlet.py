@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from sanderling.errors import OutputError
 from sanderling.lines import Line, LineSink
 
-_RETRY_S = 1.0
+_LONGEST_S = 1.0
 
 
 class Outlet:
@@ -35,7 +36,8 @@ class Outlet:
         self._sink = sink
         self._on_event = on_event
         self._queue: queue.Queue[Line | None] = queue.Queue(size)
-        self._down = False
+        self._lock = threading.Lock()
+        self._down = self._full = False
         self._thread = threading.Thread(target=self._run, name=f"{name}-sink", daemon=True)
         self._thread.start()
 
@@ -44,6 +46,18 @@ class Outlet:
         try:
             self._queue.put_nowait(line)
         except queue.Full:
+            self._lose()
+            if not self._full:
+                self._full = True
+                self._on_event(
+                    "sink_full",
+                    self.name,
+                    f"it takes results too slowly: {self._queue.maxsize} wait, more are lost until"
+                    " there is room; lower the cameras' rate, or mend the sink",
+                )
+
+    def _lose(self) -> None:
+        with self._lock:  # of many lanes, and of the thread here
             self.lost += 1
 
     def _run(self) -> None:
@@ -51,25 +65,37 @@ class Outlet:
             try:
                 self._sink.write(line)
             except OutputError as exc:
-                self.lost += 1
-                if not self._down:
-                    self._down = True
-                    self._on_event("sink_down", self.name, str(exc))
+                self._fail(str(exc))
+                continue
+            except Exception as exc:  # noqa: BLE001 - a fault of ours costs the result, not the sink
+                self._fail(f"a fault of ours: {exc!r}")
                 continue
             self.written += 1
+            self._full = self._full and not self._queue.empty()
             if self._down:
                 self._down = False
                 self._on_event("sink_up", self.name, "it takes results again")
         self._sink.close()
 
-    def close(self, timeout_s: float = _RETRY_S) -> None:
+    def _fail(self, words: str) -> None:
+        self._lose()
+        if not self._down:
+            self._down = True
+            self._on_event("sink_down", self.name, words)
+
+    def close(self, timeout_s: float = _LONGEST_S) -> bool:
         """Write what waits, and end.
 
         Args:
             timeout_s: how long that may take.
+
+        Returns:
+            Whether it came about in time; else it is left behind.
         """
+        until = time.monotonic() + timeout_s
         try:
             self._queue.put(None, timeout=timeout_s)
         except queue.Full:
-            return
-        self._thread.join(timeout_s)
+            return False
+        self._thread.join(max(0.0, until - time.monotonic()))
+        return not self._thread.is_alive()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -133,12 +133,14 @@ class Held:
         lane: the lane.
         generation: what it belongs to.
         memory: what the guests remember of this camera.
+        customer: the camera.
     """
 
     pool: Pool
     lane: Lane
     generation: Generation
     memory: Memory
+    customer: Customer
 
 
 class Pool:
@@ -149,6 +151,8 @@ class Pool:
         loaded: the pipeline; the pool owns it.
         layout: how it uses the cores.
         trace: makes what is told of each stage of a lane, by the lane's number.
+        gate: held while a model runs, where pools share the cores; in place of the layout's
+            `models`, which it must not exceed.
     """
 
     def __init__(
@@ -157,14 +161,15 @@ class Pool:
         loaded: Stages,
         layout: Layout,
         trace: Callable[[str, int], Trace] | None = None,
+        gate: AbstractContextManager[object] | None = None,
     ) -> None:
         self.name = name
         self.loaded = loaded
         self.layout = layout
         self._trace = trace
-        self._gate: AbstractContextManager[object] | None = (
-            threading.Semaphore(layout.models) if 0 < layout.models < layout.lanes else None
-        )
+        self._gate = gate
+        if gate is None and 0 < layout.models < layout.lanes:
+            self._gate = threading.Semaphore(layout.models)
         self._changed = threading.Condition()
         self._build = threading.Lock()
         self._now: Generation | None = None
@@ -173,6 +178,8 @@ class Pool:
         self._waiting: deque[Customer] = deque()
         self._ready: deque[tuple[Held, Callable[[], None]]] = deque()
         self._began: dict[Held, float] = {}
+        self._held: Counter[Customer] = Counter()
+        self._leaving: set[Customer] = set()
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-lane-{number}", daemon=True)
@@ -198,9 +205,16 @@ class Pool:
             now = self._now
             if now is not None and now.lanes[0].plan.fits((height, width, 3)):
                 return
+            if self._closed:
+                return  # `wait_in_line` says so
             if now is not None and not now.lanes[0].plan.exact:
                 height, width = max(height, now.size[0]), max(width, now.size[1])
             self._take_over(self._generation(self.loaded, height, width))
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the frames that there are lanes for; None before the first."""
+        return self._now.size if self._now is not None else None
 
     def prepare(self, loaded: Stages) -> Prepared:
         """Build lanes for another version of the pipeline, beside those that run.
@@ -276,7 +290,9 @@ class Pool:
     def _hold(self, customer: Customer) -> Held:
         assert self._now is not None
         self._now.in_use += 1
-        return Held(self, self._idle.pop(), self._now, self._now.memory(customer))
+        self._held[customer] += 1
+        self._leaving.discard(customer)
+        return Held(self, self._idle.pop(), self._now, self._now.memory(customer), customer)
 
     def give_back(self, held: Held) -> None:
         """The lane's frame is done."""
@@ -284,6 +300,7 @@ class Pool:
         with self._changed:
             generation.in_use -= 1
             self._began.pop(held, None)
+            memories = self._let_go(held.customer)
             done = []
             if generation.retired:
                 done = self._over()
@@ -291,15 +308,41 @@ class Pool:
                 self._idle.append(held.lane)
                 self._serve()
             self._changed.notify_all()
+        for memory in memories:
+            memory.close()
         for one in done:
             one.close()
 
-    def wait_in_line(self, customer: Customer) -> None:
-        """The camera has a frame waiting: its turn comes when a lane is free."""
+    def _let_go(self, customer: Customer) -> list[Memory]:
+        """A frame of this camera is done; what its guests remember, if it was its last one here."""
+        self._held[customer] -= 1
+        if self._held[customer]:
+            return []
+        del self._held[customer]
+        if customer not in self._leaving:
+            return []
+        self._leaving.discard(customer)
+        return self._memories(customer)
+
+    def _memories(self, customer: Customer) -> list[Memory]:
+        """What the guests remember of a camera, taken out; called under the lock."""
+        generations = [one for one in (self._now, *self._old) if one is not None]
+        found = [one.memories.pop(customer, None) for one in generations]
+        return [memory for memory in found if memory is not None]
+
+    def wait_in_line(self, customer: Customer) -> bool:
+        """The camera has a frame waiting: its turn comes when a lane is free.
+
+        Returns:
+            False when the pool was closed meanwhile: then it never comes.
+        """
         with self._changed:
+            if self._closed:
+                return False
             if customer not in self._waiting:
                 self._waiting.append(customer)
             self._serve()
+            return True
 
     def _serve(self) -> None:
         """Give free lanes to those who wait; called under the lock."""
@@ -329,15 +372,18 @@ class Pool:
                 self.give_back(held)
 
     def forget(self, customer: Customer) -> None:
-        """A camera has gone; none of its frames is in flight."""
+        """A camera has gone, to another pool perhaps; frames of it in flight are finished here."""
+        memories: list[Memory] = []
         with self._changed:
-            generations = [one for one in (self._now, *self._old) if one is not None]
-            memories = [one.memories.pop(customer, None) for one in generations]
             if customer in self._waiting:
                 self._waiting.remove(customer)
+            if customer in self._held:
+                self._leaving.add(customer)
+            else:
+                memories = self._memories(customer)
+            self._changed.notify_all()
         for memory in memories:
-            if memory is not None:
-                memory.close()
+            memory.close()
 
     def longest_s(self) -> float:
         """How long the frame that is in a lane longest has been there, in seconds; 0 for none."""
@@ -356,7 +402,8 @@ class Pool:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-        for generation in (self._now, *self._old):
-            if generation is not None:
-                generation.close()
-        self._now, self._old, self._idle = None, [], []
+        with self._build:  # a camera that has just been moved away may be building still
+            for generation in (self._now, *self._old):
+                if generation is not None:
+                    generation.close()
+            self._now, self._old, self._idle = None, [], []

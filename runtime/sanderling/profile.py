@@ -322,7 +322,7 @@ def _rank(profile: Profile, facts: Facts) -> tuple[tuple[int, int], str]:
     return (len(ways), 0), ""
 
 
-def settle(profile: Profile, facts: Facts) -> Bounds:
+def settle(profile: Profile, facts: Facts, asker: str = "") -> Bounds:
     """What a profile allows on this board.
 
     A profile that asks for more than there is does not stop anything: it is cut down to the board,
@@ -331,19 +331,20 @@ def settle(profile: Profile, facts: Facts) -> Bounds:
     Args:
         profile: the board's.
         facts: what the board says of itself.
+        asker: who asks for the limits, where it is not the profile, for people.
     """
     limits = profile.limits
+    asked = asker or f"profile {profile.name}: limits"
     warnings = []
     cores = max(1, facts.cores)
     if limits.threads > cores:
         warnings.append(
-            f"profile {profile.name}: limits.threads is {limits.threads}, and"
-            f" {cores} may be used here; {cores} are used"
+            f"{asked}.threads is {limits.threads}, and {cores} may be used here; {cores} are used"
         )
     most = int(facts.memory_mb * _SHARE)
     if most and limits.memory_mb > most:
         warnings.append(
-            f"profile {profile.name}: limits.memory_mb is {limits.memory_mb}, and there are"
+            f"{asked}.memory_mb is {limits.memory_mb}, and there are"
             f" {facts.memory_mb} MiB here; {most} are used, three quarters"
         )
     return Bounds(

@@ -84,11 +84,21 @@ class Governor:
         self._limit_c = limit_c
         self._resume_c = resume_c
         self._dwell_ns = int(dwell_s * 1e9)
-        self._steps = STEPS if has_smaller else tuple(step for step in STEPS if not step.smaller)
         self._step = 0
+        self.has_smaller = has_smaller
         self._now_ns: int | None = None
         self._changed_ns: int | None = None
         self._cool_ns: int | None = None
+
+    @property
+    def has_smaller(self) -> bool:
+        """Whether there is a smaller variant of the model to run; may change at any time."""
+        return self._steps[-1].smaller
+
+    @has_smaller.setter
+    def has_smaller(self, there: bool) -> None:
+        self._steps = STEPS if there else tuple(step for step in STEPS if not step.smaller)
+        self._step = min(self._step, len(self._steps) - 1)
 
     @property
     def ease(self) -> Ease:
