@@ -14,11 +14,13 @@ import pytest
 import hostile
 import test_memory
 from sanderling import stages
-from sanderling.camera import Camera, Event, Look
+from sanderling.camera import Camera, Event, Look, _Taken
 from sanderling.counts import Counts
 from sanderling.errors import SourceError
 from sanderling.pool import Layout, Pool, layout
+from sanderling.source import Stamp
 from scripted import Scripted
+from supervised import wait_until
 
 WAIT_S = 60
 ONE = Layout(1, 1)
@@ -376,3 +378,145 @@ def test_a_fault_of_ours_costs_the_frame_not_the_camera(run) -> None:
 )
 def test_what_a_mode_makes_of_the_cores(mode, cores: int, given: dict, wanted: Layout) -> None:
     assert layout(mode, cores, **given) == wanted
+
+
+class Interrupted(Pool):
+    """A pool in which something happens between the making of lanes and the waiting for one."""
+
+    between: Callable[[], None] | None = None
+
+    def make_room(self, height: int, width: int) -> None:
+        super().make_room(height, width)
+        between, self.between = self.between, None
+        if between is not None:
+            between()
+
+
+def test_a_camera_that_is_moved_while_lanes_are_made_loses_nothing(tmp_path: Path) -> None:
+    hostile.write(tmp_path)
+    path = hostile.pipeline(tmp_path)
+    old, new = (Interrupted(name, stages.load(path, threads=1), ONE) for name in ("old", "new"))
+    values: list[int] = []
+    camera = Camera(
+        "a", Scripted(numbered(20)), old, BLOCK,
+        lambda frame, result: values.append(int(result.tensors["value"][0])),
+    )  # fmt: skip
+
+    def change() -> None:
+        camera.move(new)
+        old.close()
+
+    old.between = change
+    camera.start()
+    ended = camera.ended.wait(WAIT_S)
+    camera.stop()
+    new.close()
+    assert ended, "it waits for a pool that is closed"
+    assert values == [10 + number for number in range(20)]
+    assert camera.counts() == Counts(20, 0, 20)
+
+
+def test_a_frame_that_waits_moves_along(run, tmp_path: Path) -> None:
+    going = run()
+    new = Pool("new", stages.load(hostile.pipeline(tmp_path), threads=1), ONE)
+    first, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        first.set()
+        assert free.wait(WAIT_S)
+
+    moved = threading.Event()
+
+    def move() -> None:
+        assert first.wait(WAIT_S)  # the first frame is in the old lane, the second one waits
+        other.move(new)
+        moved.set()
+
+    going.add("a", Scripted([filled(10)]), BLOCK, before=hold)
+    other = going.add("b", Scripted([lambda: first.wait(WAIT_S), filled(20), move]), BLOCK)
+    for camera in going.cameras:
+        camera.start()
+    assert moved.wait(WAIT_S)
+    assert other.ended.wait(WAIT_S), "it waits for the lane that is held"
+    free.set()
+    assert going.cameras[0].ended.wait(WAIT_S)
+    assert going.values("b") == [20]
+    new.close()
+
+
+def test_guests_that_remember_a_camera_are_given_back_where_it_has_gone(
+    run, tmp_path: Path
+) -> None:
+    path = test_memory.write(tmp_path, "count")
+    going = run(path)
+    new = Pool("new", stages.load(path, threads=1), ONE)
+    script = [filled(5), filled(5), lambda: camera.move(new), filled(5)]
+    camera = going.add("a", Scripted(script), BLOCK)
+    going.finish()
+    assert going.values("a") == [1, 2, 1]
+    wait_until(lambda: not going.pool._held, "the lane is not given back")
+    assert going.pool._now is not None
+    assert going.pool._now.memories == {}
+    assert going.pool._leaving == set()
+    camera.stop()
+    new.close()
+
+
+def test_a_camera_whose_frames_do_not_fit_those_of_another_loses_them_in_words(
+    run, tmp_path: Path
+) -> None:
+    """A pipeline that takes one size only has lanes for the one or for the other."""
+    going = run()
+    camera = going.add("a", Scripted([filled(20, 8, 8)]), BLOCK)
+    going.pool.make_room(4, 4)
+    held = going.pool.take(camera, (4, 4, 3))
+    assert held is not None
+    with camera._changed:
+        camera._account.capture()
+        stamp = Stamp(0, 1, 1, name="scripted")
+        camera._waiting = _Taken(stamp, filled(20, 8, 8), BLOCK, camera._turns.draw())
+    camera.serve(held)
+    going.pool.give_back(held)
+    assert camera.counts() == Counts(1, 0, 0, {}, {("plan", "refused"): 1})
+    assert "give cameras of different sizes a [[pipeline]] each" in going.events[0].text
+
+
+def test_a_frame_whose_source_is_closed_before_its_pixels_come_is_no_failure(run) -> None:
+    going = run()
+    inside, closed = threading.Event(), threading.Event()
+
+    class Closing(Scripted):
+        def retrieve(self, into: np.ndarray | None = None) -> np.ndarray:
+            inside.set()
+            assert closed.wait(WAIT_S)
+            raise SourceError("scripted: it is closed")
+
+        def close(self) -> None:
+            super().close()
+            closed.set()
+
+    camera = going.add("a", Closing(numbered(1)), BLOCK)
+    camera.start()
+    assert inside.wait(WAIT_S)
+    assert camera.stop(WAIT_S)
+    assert camera.counts() == Counts(1, 0, 0, {"shutdown": 1})
+    assert going.events == []
+
+
+def test_a_source_that_gives_all_its_frames_rests_when_less_is_wanted(run) -> None:
+    going = run()
+    camera = going.add("a", Scripted(numbered(40), step_ns=2_000_000), BLOCK)
+    source = camera._source
+    source._script = iter([*numbered(20), lambda: camera.slow_down(0.25), *numbered(20)])
+    waits: list[float] = []
+    wait_for = camera._changed.wait_for
+
+    def noted(condition: Callable[[], bool], timeout: float | None = None) -> bool:
+        if timeout is not None:
+            waits.append(timeout)
+        return wait_for(condition, timeout)
+
+    camera._changed.wait_for = noted  # type: ignore[method-assign]
+    going.finish()
+    assert camera.counts() == Counts(40, 0, 40), "none is left out"
+    assert waits == pytest.approx([0.006] * 20)
