@@ -37,28 +37,28 @@ class Outlet:
         self._on_event = on_event
         self._queue: queue.Queue[Line | None] = queue.Queue(size)
         self._lock = threading.Lock()
-        self._down = self._full = False
+        self._down = self._full = self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"{name}-sink", daemon=True)
         self._thread.start()
 
     def offer(self, line: Line) -> None:
         """Let a result go to the sink, if there is room; never waits."""
-        try:
-            self._queue.put_nowait(line)
-        except queue.Full:
-            self._lose()
-            if not self._full:
-                self._full = True
-                self._on_event(
-                    "sink_full",
-                    self.name,
-                    f"it takes results too slowly: {self._queue.maxsize} wait, more are lost until"
-                    " there is room; lower the cameras' rate, or mend the sink",
-                )
-
-    def _lose(self) -> None:
-        with self._lock:  # of many lanes, and of the thread here
-            self.lost += 1
+        with self._lock:  # comes from many lanes, and while it is closed
+            try:
+                if self._closed:
+                    raise queue.Full
+                self._queue.put_nowait(line)
+                return
+            except queue.Full:
+                self.lost += 1
+                told, self._full = self._full or self._closed, True
+        if not told:
+            self._on_event(
+                "sink_full",
+                self.name,
+                f"it takes results too slowly: {self._queue.maxsize} wait, more are lost until"
+                " there is room; lower the cameras' rate, or mend the sink",
+            )
 
     def _run(self) -> None:
         while (line := self._queue.get()) is not None:
@@ -71,14 +71,16 @@ class Outlet:
                 self._fail(f"a fault of ours: {exc!r}")
                 continue
             self.written += 1
-            self._full = self._full and not self._queue.empty()
+            if self._full and self._queue.empty():
+                self._full = False
             if self._down:
                 self._down = False
                 self._on_event("sink_up", self.name, "it takes results again")
         self._sink.close()
 
     def _fail(self, words: str) -> None:
-        self._lose()
+        with self._lock:
+            self.lost += 1
         if not self._down:
             self._down = True
             self._on_event("sink_down", self.name, words)
@@ -93,6 +95,8 @@ class Outlet:
             Whether it came about in time; else it is left behind.
         """
         until = time.monotonic() + timeout_s
+        with self._lock:  # what was taken is before the mark in the queue, so it is written
+            self._closed = True
         try:
             self._queue.put(None, timeout=timeout_s)
         except queue.Full:
