@@ -25,12 +25,12 @@ LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source counts turns pace
           thermal variants tomlfile profile daemonfile detached pattern persist
-          trace cores limited""",
+          trace cores limited agreement""",
     1: """guest compiled ticker model imaging sources sinks library board
           wholefile lines logs statuspipe systemd opencv capture push devices
           staging""",
     2: """stages step lane plan memory assembler pipeline pool camera watch outlet
-          deployment checks tuning""",
+          deployment checks tuning candidates""",
     3: "cli __main__ child supervisor daemon service",
 }
 OFF_DEVICE = "quantize"

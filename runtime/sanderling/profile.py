@@ -124,8 +124,9 @@ class Measured(_Table, frozen=True, kw_only=True):
         model: the model's file name without `.onnx`.
         threads: threads it had.
         mode: how stages were run.
-        median_ms: median time of a frame through the whole pipeline, in ms.
+        median_ms: median time from a frame's capture to its result, in ms.
         p95_ms: 95th percentile, in ms.
+        fps: frames a second.
         frames: how many were measured.
         found: things found in the pictures; of a classifier, pictures.
         agreement: how far it finds what the reference finds, 0 to 1; left out when unknown.
@@ -137,6 +138,7 @@ class Measured(_Table, frozen=True, kw_only=True):
     mode: str = "latency"
     median_ms: Amount = 0
     p95_ms: Amount = 0
+    fps: Amount = 0
     frames: Annotated[int, msgspec.Meta(ge=0)] = 0
     found: Annotated[int, msgspec.Meta(ge=0)] = 0
     agreement: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
@@ -155,6 +157,7 @@ class Evidence(_Table, frozen=True, kw_only=True):
         pictures: how many pictures it ran on, and of what size.
         seconds: how long it measured.
         reference: the model that the others are compared with.
+        int8: whether int8 is faster than float here, in one sentence.
         warnings: what puts the figures in doubt, such as throttling.
         candidates: all that was tried.
     """
@@ -167,6 +170,7 @@ class Evidence(_Table, frozen=True, kw_only=True):
     pictures: str = ""
     seconds: Amount = 0
     reference: str = ""
+    int8: str = ""
     warnings: list[str] = []
     candidates: list[Measured] = msgspec.field(name="candidate", default_factory=list)
 

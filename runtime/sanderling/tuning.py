@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import sys
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import msgspec
-import numpy as np
 
-from sanderling import config, library, stages, variants
-from sanderling.detections import Classes, Detections, Result
-from sanderling.errors import ConfigError, FrameError, InputError
+from sanderling import agreement, variants
+from sanderling.candidates import Candidate, Opener
+from sanderling.detections import Result
+from sanderling.errors import FrameError, InputError, PlanError
 from sanderling.frame import Image
-from sanderling.pipeline import Pipeline
+from sanderling.pool import Mode
 from sanderling.profile import Measured
 from sanderling.variants import Variant
 
 LEAST_AGREEMENT = 0.9
 """Share of what the reference finds that a faster variant must find too."""
-_SAME_BOX = 0.5
 _SLOW = 2.0
 """After the first round, what takes this many times as long as the fastest is left alone."""
 _EVEN = 1.05
@@ -30,26 +32,10 @@ _EVEN = 1.05
 _FRAMES_A_VISIT = 5
 _MOST_FRAMES = 500
 
-Runner = Callable[[Image], Result]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A way to run a pipeline.
-
-    Attributes:
-        model: the model's file.
-        threads: threads that it may use.
-        mode: how stages are run.
-    """
-
-    model: Path
-    threads: int
-    mode: str = "latency"
-
-
-Opener = Callable[[Candidate], AbstractContextManager[Runner]]
-"""Opens a pipeline as a candidate says; what it gives runs one picture through all stages."""
+AIMS = ("auto", "latency", "throughput")
+"""What may be wanted: the mode that suits the board, a short time for a frame, or many frames."""
+_WORTH = 1.2
+"""How many times the frames a second make up for that each takes longer."""
 
 
 @dataclass(slots=True)
@@ -58,7 +44,8 @@ class Trial:
 
     Attributes:
         candidate: which.
-        times_ms: of each frame, in ms.
+        times_ms: of each frame from its capture to its result, in ms.
+        seconds: how long those took together.
         results: of each picture, in order, from the first round.
         agreement: how far it finds what the reference finds, 0 to 1; None when not known.
         note: why it was not measured to the end, or not chosen; empty when nothing is to be said.
@@ -66,6 +53,7 @@ class Trial:
 
     candidate: Candidate
     times_ms: list[float] = field(default_factory=list)
+    seconds: float = 0.0
     results: list[Result] = field(default_factory=list)
     agreement: float | None = None
     note: str = ""
@@ -79,6 +67,18 @@ class Trial:
     def p95_ms(self) -> float:
         """The 95th percentile, in ms."""
         return sorted(self.times_ms)[math.ceil(0.95 * len(self.times_ms)) - 1]
+
+    @property
+    def fps(self) -> float:
+        """Frames a second; 0 before the first."""
+        return len(self.times_ms) / self.seconds if self.seconds else 0.0
+
+    @property
+    def cost_ms(self) -> float:
+        """What its mode is about, in ms: the time of a frame, or from one result to the next."""
+        if self.candidate.mode == "latency":
+            return self.median_ms
+        return 1000 / self.fps if self.fps else math.inf
 
     def evidence(self) -> Measured:
         """For a profile."""
@@ -94,79 +94,15 @@ class Trial:
             known,
             median_ms=round(self.median_ms, 3),
             p95_ms=round(self.p95_ms, 3),
+            fps=round(self.fps, 2),
             frames=len(self.times_ms),
-            found=sum(map(_found, self.results)),
+            found=sum(map(agreement.found, self.results)),
             agreement=None if self.agreement is None else round(self.agreement, 4),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """The pipeline that is tuned.
-
-    Attributes:
-        path: its file.
-        stage: the place of its first model among its stages.
-        model: that model's file.
-        models: the files of its variants, itself first.
-    """
-
-    path: Path
-    stage: int
-    model: Path
-    models: tuple[Path, ...]
-
-
-def subject(path: Path) -> Subject:
-    """Find the model of a pipeline, and its variants beside it and among those installed.
-
-    Raises:
-        ConfigError: the file is wrong, or has no model.
-    """
-    file = config.read(path)
-    for place, stage in enumerate(file.stages):
-        if stage.model is not None:
-            where = f"{path}: stage {config.stage_names(file)[place]}"
-            own = library.find("model", stage.model, path.parent, where)
-            known = library.models(path.parent, own.parent) | {own.stem: own}
-            named = [known[variant.name] for variant in variants.siblings(own.stem, known)]
-            return Subject(path, place, own, tuple(named))
-    raise ConfigError(f"{path}: it has no model, and so nothing to tune")
-
-
-def opener(of: Subject) -> Opener:
-    """How a candidate's pipeline is opened: as the file says, but for the model and its threads."""
-
-    @contextmanager
-    def open_candidate(candidate: Candidate) -> Iterator[Runner]:
-        file = config.read(of.path)
-        if candidate.model != of.model:
-            given = list(file.stages)
-            model = str(candidate.model.resolve())
-            given[of.stage] = msgspec.structs.replace(given[of.stage], model=model)
-            file = msgspec.structs.replace(file, stages=given)
-        with Pipeline(stages.load_file(file, of.path, threads=candidate.threads)) as pipeline:
-            yield pipeline
-
-    return open_candidate
-
-
-def thread_counts(cores: int) -> list[int]:
-    """The thread counts to try, the greatest first: each up to 4, then the half and the whole."""
-    return sorted({*range(1, min(cores, 4) + 1), cores // 2, cores} - {0}, reverse=True)
-
-
-def candidates(
-    models: Sequence[Path], threads: Sequence[int], modes: Sequence[str] = ("latency",)
-) -> list[Candidate]:
-    """All ways to run: each model with the most threads first, so that a short budget sees all."""
-    return [
-        Candidate(model, count, mode) for count in threads for mode in modes for model in models
-    ]
-
-
 def measure(
-    ways: Sequence[Candidate],
+    tried: Sequence[Candidate],
     open_candidate: Opener,
     pictures: Sequence[Image],
     budget_s: float,
@@ -182,7 +118,7 @@ def measure(
     round only those go on that may be chosen and are not much slower than the fastest of them.
 
     Args:
-        ways: what to try; the first is how the pipeline runs now.
+        tried: what to try; the first is how the pipeline runs now.
         open_candidate: opens one.
         pictures: uint8 `[height, width, 3]`, BGR; each candidate runs all of them once at least.
         budget_s: seconds.
@@ -197,7 +133,7 @@ def measure(
         InputError, FrameError: the first candidate does not run.
     """
     began = clock_ns()
-    trials = [Trial(way) for way in ways]
+    trials = [Trial(way) for way in tried]
 
     def is_over() -> bool:
         passed = (clock_ns() - began) / 1e9
@@ -216,9 +152,7 @@ def measure(
                 raise
             trial.times_ms.clear()
             trial.note = f"does not run: {exc}"
-    alive = _compare(trials, least_agreement)
-    fastest = min(trial.median_ms for trial in alive)
-    alive = [trial for trial in alive if trial.median_ms <= _SLOW * fastest]
+    alive = _fast(_compare(trials, least_agreement))
     while not is_over() and any(len(trial.times_ms) < _MOST_FRAMES for trial in alive):
         for trial in alive:
             if is_over():
@@ -240,18 +174,38 @@ def _visit(
     frames: int,
     clock_ns: Callable[[], int],
 ) -> None:
-    """Open a candidate, let it warm up, and run some frames."""
-    first = not trial.results
-    done = len(trial.times_ms)
-    with open_candidate(trial.candidate) as run:
-        run(pictures[done % len(pictures)])
-        for number in range(done, done + frames):
-            picture = pictures[number % len(pictures)]
-            before = clock_ns()
-            result = run(picture)
-            trial.times_ms.append((clock_ns() - before) / 1e6)
+    """Open a candidate, let it warm up, and run some frames, more where many are in flight."""
+    lanes = trial.candidate.lanes
+    wanted = frames * lanes
+    first, done = not trial.results, len(trial.times_ms)
+    given = itertools.islice(itertools.cycle(pictures), done, done + 2 * lanes + wanted)
+    with (
+        open_candidate(trial.candidate) as run,
+        contextlib.closing(cast("Generator[Result]", run(given))) as results,
+    ):
+        began = 0
+        for number, result in enumerate(itertools.islice(results, lanes + wanted)):
+            now = clock_ns()
+            if result.skipped:
+                raise PlanError(f"{result.skipped} leaves out frames; measure without that stage")
             if first and number < len(pictures):
                 trial.results.append(result)
+            if number >= lanes:
+                trial.times_ms.append((now - result.captured_ns) / 1e6)
+                trial.seconds += (now - began) / 1e9
+            began = now
+    if len(trial.times_ms) < done + wanted:
+        raise PlanError("a stage leaves out frames; measure without it")
+
+
+def _fast(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that are not much slower than the fastest of their mode."""
+    return [
+        trial
+        for trial in trials
+        if trial.cost_ms
+        <= _SLOW * min(one.cost_ms for one in trials if one.candidate.mode == trial.candidate.mode)
+    ]
 
 
 def _compare(trials: Sequence[Trial], least_agreement: float) -> list[Trial]:
@@ -260,7 +214,7 @@ def _compare(trials: Sequence[Trial], least_agreement: float) -> list[Trial]:
     ran = [trial for trial in trials if trial.times_ms]
     seen = {trial.candidate.model: trial.results for trial in reversed(ran)}
     against = seen[reference(trials)]
-    agreed = {model: agreement(against, results) for model, results in seen.items()}
+    agreed = {model: agreement.share(against, results) for model, results in seen.items()}
     eligible = []
     for trial in ran:
         share = trial.agreement = agreed[trial.candidate.model]
@@ -273,32 +227,93 @@ def _compare(trials: Sequence[Trial], least_agreement: float) -> list[Trial]:
     return eligible
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """The fastest of those that may be chosen; of equally fast ones that with fewer threads.
+def best(trials: Sequence[Trial], aim: str = "auto") -> Trial:
+    """The best of those that may be chosen; of equally good ones that with fewer threads.
 
     The pipeline's own model may always be chosen: whoever wrote the pipeline wanted it. Another
     must find what the reference finds: a faster model that finds nothing is no gain.
 
     Args:
         trials: from `measure`.
+        aim: `latency`: the least time for a frame. `throughput`: the most frames a second. `auto`:
+            the former, unless the latter gives 1.2 times as many frames a second.
+    """
+    by_mode = [best_of(trials, mode) for mode in ("latency", "throughput")]
+    quick, many = by_mode
+    assert quick is not None  # the first candidate is one
+    if many is None or aim == "latency":
+        return quick
+    if aim == "throughput":
+        return many if many.fps > quick.fps else quick
+    return many if many.fps >= _WORTH * quick.fps else quick
+
+
+def best_of(trials: Sequence[Trial], mode: Mode) -> Trial | None:
+    """The best of one mode; None where none was measured.
+
+    Args:
+        trials: from `measure`.
+        mode: which.
     """
     own = trials[0].candidate.model
-    eligible = [trial for trial in trials if trial.times_ms and not trial.note]
-    fastest = min(trial.median_ms for trial in eligible)
+    eligible = [
+        trial
+        for trial in trials
+        if trial.times_ms and not trial.note and trial.candidate.mode == mode
+    ]
+    fastest = min((trial.cost_ms for trial in eligible), default=0.0)
     return min(
-        (trial for trial in eligible if trial.median_ms <= _EVEN * fastest),
+        (trial for trial in eligible if trial.cost_ms <= _EVEN * fastest),
         key=lambda trial: (
             trial.candidate.threads,
             trial.candidate.model != own,
-            trial.median_ms,
+            trial.cost_ms,
         ),
+        default=None,
+    )
+
+
+def gain(trials: Sequence[Trial]) -> str:
+    """Whether int8 is faster than float on this board, in one sentence.
+
+    Of each kind the fastest is taken, one frame at a time and with the same input, the largest that
+    both have; whether it finds the same is another question.
+
+    Args:
+        trials: from `measure`.
+    """
+    fastest: dict[tuple[int, str], Trial] = {}
+    for trial in trials:
+        if trial.times_ms and trial.candidate.mode == "latency":
+            said = variants.parse(trial.candidate.model.stem)
+            # A name without a size is that of the full one.
+            key = said.area or sys.maxsize, said.kind
+            if key not in fastest or trial.median_ms < fastest[key].median_ms:
+                fastest[key] = trial
+    both = [area for area, kind in fastest if kind == "int8" and (area, "float") in fastest]
+    if not both:
+        stem = variants.parse(trials[0].candidate.model.stem).stem
+        return (
+            "whether int8 is faster than float on this board is not known: that takes both variants"
+            f" of one size, such as {stem}-float.onnx and {stem}-int8.onnx"
+        )
+    int8, whole = fastest[max(both), "int8"], fastest[max(both), "float"]
+    times = whole.median_ms / int8.median_ms
+    words = f"int8 is {times:.1f} times as fast as float on this board"
+    if 1 / _EVEN < times < _EVEN:
+        words = "int8 is as fast as float on this board"
+    elif times < 1:
+        words = f"int8 is slower than float on this board, {1 / times:.1f} times"
+    return (
+        f"{words}: {int8.candidate.model.stem} {int8.median_ms:.2f} ms,"
+        f" {whole.candidate.model.stem} {whole.median_ms:.2f} ms a frame"
     )
 
 
 def found(trials: Sequence[Trial], model: Path) -> int:
     """How many things a model found in the pictures."""
     results = next(trial.results for trial in trials if trial.candidate.model == model)
-    return sum(map(_found, results))
+    return sum(map(agreement.found, results))
 
 
 def reference(trials: Sequence[Trial]) -> Path:
@@ -313,61 +328,3 @@ def reference(trials: Sequence[Trial]) -> Path:
         (-(variant.area or math.inf), path) for variant, path in parsed if variant.kind == "float"
     ]
     return min(floats)[1] if floats else trials[0].candidate.model
-
-
-def agreement(reference: Sequence[Result], others: Sequence[Result]) -> float | None:
-    """How far two variants find the same in the same pictures.
-
-    Of detections the share of both sides' boxes that have a partner of the same class at IoU 0.5
-    (the F1 score); of classes the share of pictures with the same first one.
-
-    Returns:
-        0 to 1; None when there is nothing to compare.
-    """
-    matched = total = 0
-    for one, other in zip(reference, others, strict=True):
-        if one.detections is not None and other.detections is not None:
-            matched += 2 * _matched(one.detections, other.detections)
-            total += len(one.detections) + len(other.detections)
-        elif one.classes is not None and other.classes is not None:
-            matched += int(_first(one.classes) == _first(other.classes))
-            total += 1
-    return matched / total if total else None
-
-
-def _matched(one: Detections, other: Detections) -> int:
-    """Pairs of boxes, the best of `one` first, each with the box of `other` that fits it best."""
-    free = np.ones(len(other), bool)
-    pairs = 0
-    for index in range(len(one)):
-        overlap = _iou(one.boxes[index], other.boxes)
-        overlap[~free | (other.classes != one.classes[index])] = 0.0
-        if len(overlap) and overlap.max() >= _SAME_BOX:
-            free[int(overlap.argmax())] = False
-            pairs += 1
-    return pairs
-
-
-def _iou(
-    box: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-    boxes: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Intersection over union of a box `[4]` with boxes `[n, 4]`, float32 `[n]`."""
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[2:], boxes[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    overlap: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = shared / np.maximum(
-        areas - shared, np.float32(1e-9)
-    )
-    return overlap
-
-
-def _first(classes: Classes) -> int | None:
-    return int(classes.classes[0]) if len(classes) else None
-
-
-def _found(result: Result) -> int:
-    if result.detections is not None:
-        return len(result.detections)
-    return 1 if result.classes is not None and len(result.classes) else 0

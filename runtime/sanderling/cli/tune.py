@@ -24,8 +24,9 @@ from sanderling.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sanderling.candidates import Candidate, Subject
     from sanderling.frame import Image
-    from sanderling.tuning import Candidate, Subject, Trial
+    from sanderling.tuning import Trial
 
 _PICTURES = 8
 _ENOUGH = 10
@@ -68,6 +69,14 @@ _MADE_UP = (720, 1280)
     metavar="SHARE",
     help="How much of what the reference finds a variant must find to be chosen.",
 )
+@click.option(
+    "--aim",
+    type=click.Choice(["auto", "latency", "throughput"]),
+    default="auto",
+    show_default=True,
+    help="The least time for a frame, or the most frames a second; auto: the latter where it gives"
+    " 1.2 times as many.",
+)
 def command(
     pipeline: Path,
     source: Path | None,
@@ -75,12 +84,13 @@ def command(
     output: Path | None,
     given: Path | None,
     agree: float,
+    aim: str,
 ) -> None:
-    """Measure PIPELINE on this board: thread counts, and variants of its model.
+    """Measure PIPELINE on this board: modes, thread counts, and variants of its model.
 
     Variants are models of the same NAME beside it or installed: NAME.onnx, NAME-float.onnx,
-    NAME-int8.onnx, NAME-s8s8.onnx, NAME-int8-320x240.onnx. What is found best is written into a
-    profile, with the figures.
+    NAME-int8.onnx, NAME-s8s8.onnx, NAME-int8-320x240.onnx. Of a pipeline with several models only
+    the first is varied. What is found best is written into a profile, with the figures.
     """
     if output is not None:
         wholefile.check_place(output)
@@ -90,23 +100,23 @@ def command(
     for warning in bounds.warnings:
         click.echo(f"sanderling: {printable(warning)}", err=True)
 
-    from sanderling import tuning  # noqa: PLC0415 - loads onnxruntime
+    from sanderling import candidates, tuning  # noqa: PLC0415 - loads onnxruntime
 
-    of = tuning.subject(pipeline)
+    of = candidates.subject(pipeline)
     pictures, about = _pictures(source)
     before = seen.sample()
     began = time.monotonic()
     with _bar(budget) as progress:
         trials = tuning.measure(
-            tuning.candidates(of.models, tuning.thread_counts(bounds.threads)),
-            tuning.opener(of),
+            candidates.candidates(of.models, bounds.threads),
+            candidates.opener(of, bounds.threads, time.perf_counter_ns),
             pictures,
             budget,
             least_agreement=agree,
             clock_ns=time.perf_counter_ns,
             progress=progress,
         )
-    best, reference = tuning.best(trials), tuning.reference(trials)
+    best, reference = tuning.best(trials, aim), tuning.reference(trials)
     found = tuning.found(trials, reference)
     evidence = Evidence(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -118,9 +128,11 @@ def command(
         seconds=round(time.monotonic() - began, 1),
         reference=printable(reference.stem),
         warnings=[*_few(of, found), *_doubts(seen, before, bounds)],
+        int8=tuning.gain(trials),
         candidates=[trial.evidence() for trial in trials],
     )
     click.echo(_report(of, trials, best, evidence))
+    click.echo("\n".join(_answers(trials, best, evidence)))
     if output is None:
         click.echo("\nnothing was written; -o PROFILE.toml keeps it in a profile")
         return
@@ -201,29 +213,56 @@ def _doubts(seen: Board, before: board.Reading, bounds: Bounds) -> list[str]:
 
 
 def _report(of: Subject, trials: list[Trial], best: Trial, evidence: Evidence) -> str:
-    rows = [["", "model", "mode", "threads", "ms", "p95", "frames", "found", "agrees", "note"]]
+    rows = [["", "model", "mode", "threads", "ms", "p95", "fps", "frames", "found", "agrees",
+             "note"]]  # fmt: skip
     for trial, figures in zip(trials, evidence.candidates, strict=True):
         row = ["*" if trial is best else "", figures.model, figures.mode, str(figures.threads)]
         if figures.frames:
             share = "" if figures.agreement is None else f"{figures.agreement:.0%}"
-            row += [f"{figures.median_ms:.2f}", f"{figures.p95_ms:.2f}", str(figures.frames)]
-            row += [str(figures.found), share, figures.note]
+            row += [f"{figures.median_ms:.2f}", f"{figures.p95_ms:.2f}", f"{figures.fps:.1f}"]
+            row += [str(figures.frames), str(figures.found), share, figures.note]
         else:
-            row += ["", "", "", "", "", figures.note]
+            row += ["", "", "", "", "", "", figures.note]
         rows.append(row)
     lines = [
         f"{printable(of.path)} on {evidence.board or 'this board'}, pictures: {evidence.pictures}",
         f"agrees: with what {evidence.reference} finds, at IoU 0.5",
         "",
-        table(rows, right=(3, 4, 5, 6, 7, 8)),
+        table(rows, right=(3, 4, 5, 6, 7, 8, 9)),
         "",
-        printable(
-            f"best: {best.candidate.model.stem} with {count(best.candidate.threads, 'thread')},"
-            f" {best.median_ms:.2f} ms a frame"
-        ),
     ]
-    lines += [f"in doubt: {warning}" for warning in evidence.warnings]
     return "\n".join(lines)
+
+
+def _answers(trials: list[Trial], best: Trial, evidence: Evidence) -> list[str]:
+    """What the figures say, for people."""
+    from sanderling import tuning  # noqa: PLC0415 - loads onnxruntime
+
+    lines = []
+    for trial, what in (
+        (tuning.best_of(trials, "latency"), "one frame at a time"),
+        (tuning.best_of(trials, "throughput"), "frames overlapping"),
+    ):
+        if trial is not None:
+            chosen = "chosen: " if trial is best else ""
+            lines.append(f"{chosen}{what}: {_told(trial)}")
+    lines.sort(key=lambda line: not line.startswith("chosen"))
+    if best.candidate.model != trials[0].candidate.model:
+        lines.append(
+            f"to run {best.candidate.model.stem}, name it in the pipeline file in place of"
+            f" {trials[0].candidate.model.stem}"
+        )
+    lines.append(evidence.int8)
+    lines += [f"in doubt: {warning}" for warning in evidence.warnings]
+    return [printable(line) for line in lines]
+
+
+def _told(trial: Trial) -> str:
+    threads = count(trial.candidate.threads, "thread")
+    return (
+        f"{trial.candidate.model.stem} with {threads}, {trial.median_ms:.2f} ms a frame,"
+        f" {trial.fps:.1f} frames a second"
+    )
 
 
 def _tuned(base: Profile, best: Candidate, evidence: Evidence) -> Profile:
