@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from commandline import refused, run
-from sanderling import board, checks, library, profile
+from sanderling import board, checks, library, profile, readable
 from sanderling.board import Board
 from sanderling.checks import Check
+from sanderling.errors import ConfigError
 from sanderling.profile import Limits, Profile
 
 BOARDS = Path(__file__).parent / "boards"
@@ -86,7 +87,8 @@ MEMORY = "MemTotal: 1000000 kB\nMemAvailable: {} kB\n"
         ({"proc/meminfo": MEMORY.format(150_000)}, "memory", "warning", "146 of 976 MiB"),
         ({"proc/meminfo": MEMORY.format(50_000)}, "memory", "problem", "48 of 976 MiB"),
         ({"proc/meminfo": ""}, "memory", "unknown", "does not say"),
-        ({"proc/meminfo": MEMORY.format(300_000)}, "limits", "ok", "4 threads, 512 MiB"),
+        ({"proc/meminfo": MEMORY.format(300_000)}, "limits", "ok",
+         "4 threads, 512 MiB, frames up to 8.3 megapixels, less from 78 °C on"),
         ({"proc/meminfo": "MemTotal: 500000 kB"}, "limits", "warning", "366 are used"),
         ({"proc/self/status": "Cpus_allowed_list: 0-1"}, "limits", "warning", "2 are used"),
         ({"run/systemd/timesync/synchronized": None}, "clock", "warning", "not synchronised"),
@@ -144,7 +146,7 @@ def test_the_report_says_what_it_is_and_what_to_do() -> None:
     done = run("doctor", "--root", BOARDS / "raspberry-pi-4b-throttled", code=2)
     assert "board        Raspberry Pi 4 Model B Rev 1.4\n" in done.stdout
     assert "the device tree says raspberrypi,4-model-b\n" in done.stdout
-    assert "runs best    int8, s8s8, latency\n" in done.stdout
+    assert "begin with   int8, s8s8, latency\n" in done.stdout
     assert "power        PROBLEM  under-voltage now\n" in done.stdout
     assert "-> use the board's own power supply" in done.stdout
     assert done.stdout.endswith("\n2 problems, 1 warning\n")
@@ -191,6 +193,127 @@ def test_what_a_board_says_is_made_printable(tmp_path: Path) -> None:
     (root / "proc/device-tree/model").write_bytes(b"\x1b[2JPi\0")
     assert "?[2JPi" in run("doctor", "--root", root).stdout
     assert json.loads(run("doctor", "--json", "--root", root).stdout)["board"]["name"] == "?[2JPi"
+
+
+def test_what_was_measured_runs_best_and_what_was_not_is_to_begin_with(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    text = 'name = "own"\n[preferred]\nmode = "throughput"\nthreads = 1\n'
+    own.write_text(text)
+    root = BOARDS / "rock-5b"
+    done = run("doctor", "--root", root, "--profile", own)
+    assert "begin with   throughput, 1 thread\n" in done.stdout
+    own.write_text(text + '[evidence]\ndate = "2026-01-01T00:00:00Z"\n')
+    done = run("doctor", "--root", root, "--profile", own)
+    assert "runs best    throughput, 1 thread\n" in done.stdout
+
+
+CONFIG = """
+[[pipeline]]
+name = "eyes"
+file = "eyes.toml"
+"""
+CAMERA = '[[camera]]\nname = "c{}"\npipeline = "eyes"\nsource = "{}"\n'
+IN_ORDER = [
+    "/dev/video0?width=1280", "0", "pattern:640x480@30", "film.mp4", ".", "rtsp://192.0.2.7/x",
+    "rtsp://me:geheim@door.example:554/x", "http://[2001:db8::1]:8080/video",
+    "unix:/run/sanderling/door.sock", "unix:/run/door.sock"]  # fmt: skip
+FAULTY = {
+    "/dev/video7": ("problem", "c0: /dev/video7: No such file or directory"),
+    "7": ("problem", "c0: 7 (/dev/video7): No such file or directory"),
+    "pattern:640": ("problem", "c0: pattern:640: a pattern is written such as"),
+    "nosuch.mp4": ("problem", "c0: nosuch.mp4: there is no "),
+    "rtps://192.0.2.7/x": ("problem", "streams are http://, https://, rtmp://, rtsp://, rtsps://"),
+    "rtsp:///stream": ("problem", "no host in it"),
+    "rtsp://a b/stream": ("problem", "that is no host"),
+    "rtsp://me:ge/heim@192.0.2.7/x": ("problem", "host and port cannot be told apart"),
+    "rtsp://192.0.2.7:99999/x": ("problem", "host and port cannot be told apart"),
+    "rtsp://192.0.2.7:0/x": ("problem", "0 is no port"),
+    "unix:door.sock": ("problem", "not a whole path"),
+    "unix:/run/nosuch/door.sock": ("warning", "there is no folder /run/nosuch"),
+    "libcamera:": ("unknown", "libcamera is not asked here"),
+}
+
+
+def configured(tmp_path: Path, *sources: str) -> tuple[Path, Path]:
+    """A recorded board and a configuration on it with cameras of these sources."""
+    root = shutil.copytree(BOARDS / "raspberry-pi-4b", tmp_path / "root")
+    config = root / "etc" / "sanderling" / "daemon.toml"
+    config.parent.mkdir()
+    (config.parent / "film.mp4").touch()
+    cameras = [CAMERA.format(number, source) for number, source in enumerate(sources)]
+    config.write_text(CONFIG + "".join(cameras))
+    return root, config
+
+
+def test_the_cameras_of_the_daemon_are_looked_at_and_none_is_opened(tmp_path: Path) -> None:
+    root, config = configured(tmp_path, *IN_ORDER)
+    found = readable.check(config, root)
+    assert {item.state for item in found} == {"ok"}, found
+    assert found[0].found == f"{config}: {len(IN_ORDER)} cameras"
+    assert found[1].found == "c0: /dev/video0?width=1280: may be opened"
+    assert found[7].found.startswith("c6: rtsp://me:***@door.example:554/x: written as an address")
+    assert "geheim" not in str(found)
+
+
+@pytest.mark.parametrize("source", FAULTY)
+def test_a_camera_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, source: str) -> None:
+    root, config = configured(tmp_path, source)
+    state, words = FAULTY[source]
+    item = readable.check(config, root)[1]
+    assert item.state == state
+    assert words in item.found
+    assert "heim@" not in item.found
+    assert item.remedy
+
+
+def test_a_camera_that_is_off_is_not_looked_at(tmp_path: Path) -> None:
+    _, config = configured(tmp_path, "/dev/video7")
+    with config.open("a") as file:
+        file.write("enabled = false\n")
+    assert [item.found for item in readable.check(config)] == [f"{config}: 0 cameras"]
+
+
+def test_what_this_user_may_not_open_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = ("/dev/video0", "film.mp4", ".", "unix:/run/door.sock")
+    root, config = configured(tmp_path, *sources)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    found = [item.found for item in readable.check(config, root)[1:]]
+    folder = config.parent
+    assert found == [
+        "c0: /dev/video0: may not be opened",
+        f"c1: film.mp4: {folder / 'film.mp4'} may not be read",
+        f"c2: .: {folder} may not be read",
+        "c3: unix:/run/door.sock: this user may not listen in /run",
+    ]
+    config.chmod(0)
+    monkeypatch.setattr("sanderling.daemonfile.read", _forbidden)
+    (item,) = readable.check(config, root)
+    assert (item.state, item.found) == ("unknown", f"{config}: may not be read by this user")
+
+
+def _forbidden(path: Path) -> object:
+    raise ConfigError(f"{path}: cannot be read: Permission denied")
+
+
+def test_the_installed_configuration_is_found_by_itself_and_another_can_be_named(
+    tmp_path: Path,
+) -> None:
+    root, _ = configured(tmp_path, "/dev/video7")
+    done = run("doctor", "--root", root, code=2)
+    assert "camera       PROBLEM  c0: /dev/video7: No such file" in done.stdout
+    assert "-> plug it in; sanderling cameras lists what is there" in done.stdout
+    other = tmp_path / "other.toml"
+    other.write_text(CONFIG + CAMERA.format(0, "pattern:"))
+    done = run("doctor", "--root", root, "--config", other)
+    assert f"config       ok       {other}: 1 camera\n" in done.stdout
+    other.write_text("[[camer]]")
+    done = run("doctor", "--root", root, "--config", other, code=2)
+    assert "config       PROBLEM  " in done.stdout
+    assert "unknown key 'camer'" in done.stdout
+    done = run("doctor", "--config", tmp_path / "no.toml", code=2)
+    assert "no.toml: cannot be read" in done.stdout
 
 
 def test_a_root_that_is_not_there_is_refused(tmp_path: Path) -> None:

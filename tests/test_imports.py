@@ -30,7 +30,7 @@ LAYERS = {
           wholefile lines logs statuspipe systemd opencv capture push devices
           staging""",
     2: """stages step lane plan memory assembler pipeline pool camera watch outlet
-          deployment checks tuning candidates""",
+          deployment checks tuning candidates readable""",
     3: "cli __main__ child supervisor daemon service",
 }
 OFF_DEVICE = "quantize"

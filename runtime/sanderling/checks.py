@@ -105,7 +105,8 @@ def _profile(bounds: Bounds) -> Check:
         )
     memory = f"{bounds.memory_mb} MiB" if bounds.memory_mb else "memory without a limit"
     threads = "1 thread" if bounds.threads == 1 else f"{bounds.threads} threads"
-    return Check("limits", "ok", f"{threads}, {memory}, slower from {bounds.limit_c:g} °C on")
+    size = f", frames up to {bounds.megapixels:g} megapixels" if bounds.megapixels else ""
+    return Check("limits", "ok", f"{threads}, {memory}{size}, less from {bounds.limit_c:g} °C on")
 
 
 def _int8(board: Board, profile: Profile) -> Check:
@@ -157,10 +158,12 @@ def _power(reading: Reading) -> Iterator[Check]:
 
 def _heat(reading: Reading, bounds: Bounds) -> Check:
     if reading.celsius is None:
-        return Check("temperature", "unknown", "no sensor that makes sense")
+        return Check(
+            "temperature", "unknown", "no sensor that makes sense: nobody watches the heat"
+        )
     found = f"{reading.celsius:.1f} °C"
     if reading.celsius >= bounds.limit_c:
-        found += f", at or above the limit of {bounds.limit_c:g} °C: frames come slower"
+        found += f", at or above the limit of {bounds.limit_c:g} °C: the daemon does less"
         return Check("temperature", "problem", found, _COOL)
     if reading.celsius > bounds.resume_c:
         return Check(
@@ -179,7 +182,7 @@ def _clock_rate(board: Board) -> Check:
             "clock rate",
             "warning",
             f"{found}: always the lowest",
-            "choose another: echo schedutil | sudo tee"
+            "choose another, until the next boot: echo schedutil | sudo tee"
             " /sys/devices/system/cpu/cpufreq/policy*/scaling_governor",
         )
     return Check("clock rate", "ok", found)
@@ -220,14 +223,14 @@ def _clock(board: Board) -> Check:
         "clock",
         "warning",
         "not synchronised",
-        "set up time synchronisation (timedatectl set-ntp true): times in results are wrong"
-        " without it, and updates wait",
+        "set up time synchronisation (timedatectl set-ntp true), or times in results may be wrong;"
+        " in a container or a virtual machine look at its host's clock",
     )
 
 
 def _cameras(board: Board) -> Iterator[Check]:
     if not board.cameras:
-        yield Check("camera", "ok", "none connected; streams and files need none")
+        yield Check("camera", "ok", "no /dev/video* here; streams and files need none")
         return
     denied = [camera for camera in board.cameras if not camera.readable]
     for camera in denied:

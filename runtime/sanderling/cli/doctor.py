@@ -19,6 +19,8 @@ from sanderling.profile import Choice
 from sanderling.text import printable
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "problem": "PROBLEM", "unknown": "?"}
+INSTALLED = Path("etc/sanderling/daemon.toml")
+"""Where `sanderling install` puts the daemon's configuration, below the root."""
 _PACKAGES = {
     "numpy": ("numpy",),
     "onnxruntime": ("onnxruntime",),
@@ -43,9 +45,17 @@ _PACKAGES = {
     metavar="DIR",
     help="A folder of recorded files in place of this machine.",
 )
+@click.option(
+    "--config",
+    type=GivenPath(),
+    metavar="FILE",
+    help="The daemon's configuration, whose cameras are looked at; else the installed one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(given: Path | None, root: Path, as_json: bool) -> int:
+def command(given: Path | None, root: Path, config: Path | None, as_json: bool) -> int:
     """Say what board this is, which profile it has, and what is wrong with it.
+
+    The cameras of the daemon's configuration are looked at too; none is opened.
 
     The exit code is 0 when nothing is a problem, else 2.
     """
@@ -55,8 +65,20 @@ def command(given: Path | None, root: Path, as_json: bool) -> int:
     choice = choose(seen, given)
     bounds = profile.settle(choice.profile, seen.facts())
     found = checks.check(seen, choice.profile, bounds, packages() if seen.real else {})
+    found += _configured(config, root)
     click.echo(_json(seen, choice, found) if as_json else _report(seen, choice, found))
     return 2 if any(item.state == "problem" for item in found) else 0
+
+
+def _configured(config: Path | None, root: Path) -> list[Check]:
+    """What is wrong with the cameras of the daemon; nothing where no daemon is configured."""
+    if config is None:
+        config = root / INSTALLED
+        if not os.path.lexists(config):
+            return []
+    from sanderling import readable  # noqa: PLC0415 - loads numpy
+
+    return readable.check(config, root)
 
 
 def choose(seen: Board, given: Path | None) -> Choice:
@@ -105,7 +127,8 @@ def _about(seen: Board, choice: Choice) -> dict[str, str]:
     if preferred.threads:
         best.append(count(preferred.threads, "thread"))
     if any(best):
-        about["runs best"] = ", ".join(part for part in best if part)
+        known = "runs best" if choice.profile.evidence is not None else "begin with"
+        about[known] = ", ".join(part for part in best if part)
     return about
 
 

@@ -14,7 +14,8 @@ from sanderling.source import Source
 from sanderling.text import masked
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_STREAMS = frozenset({"rtsp", "rtsps", "rtmp", "http", "https"})
+STREAMS = ("http", "https", "rtmp", "rtsp", "rtsps")
+"""What the address of a stream may begin with, before `://`."""
 _DEVICE = re.compile(r"/dev/(video|v4l/)[^?]*")
 _VIDEO_SUFFIXES = frozenset(
     {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -57,8 +58,8 @@ def open_source(where: str) -> Source:
 
         return libcamera.parse(where)
     if scheme := _SCHEME.match(where):
-        if scheme[1].lower() not in _STREAMS:
-            known = ", ".join(f"{name}://" for name in sorted(_STREAMS))
+        if scheme[1].lower() not in STREAMS:
+            known = ", ".join(f"{name}://" for name in STREAMS)
             raise SourceError(f"{masked(where)}: streams are {known}")
         from sanderling.sources import camera  # noqa: PLC0415 - loads cv2
 
@@ -109,13 +110,19 @@ def comes_back(where: str) -> bool:
     if where.startswith("libcamera:"):
         return True
     scheme = _SCHEME.match(where)
-    return scheme[1].lower() in _STREAMS if scheme else _is_camera(where)
+    return scheme[1].lower() in STREAMS if scheme else _is_camera(where)
 
 
 def is_path(where: str) -> bool:
     """Whether this names a file or a folder, and no camera, stream, socket or pattern."""
     prefixes = ("pattern:", "unix:", "libcamera:")
     return not (where.startswith(prefixes) or _SCHEME.match(where) or _is_camera(where))
+
+
+def is_stream(where: str) -> bool:
+    """Whether this is the address of a stream, of a kind that can be read."""
+    scheme = _SCHEME.match(where)
+    return scheme is not None and scheme[1].lower() in STREAMS
 
 
 def _is_camera(where: str) -> bool:
