@@ -9,13 +9,16 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import system
 from commandline import refused, run
-from sanderling import service
+from sanderling import board, library, profile, service
+from sanderling.board import Memory
+from sanderling.cli import service as cli_service
 from sanderling.errors import ConfigError, OutputError
 from sanderling.service import CONFIG, LIMITS, LIST, MODES, UNIT, USERS, Service
 
@@ -64,6 +67,64 @@ def test_to_install_again_changes_nothing(tmp_path: Path) -> None:
     assert not any("written" in line for line in said)
     assert (tmp_path / LIST[1:]).read_text() == written
     assert before == {path: (tmp_path / path[1:]).stat().st_mtime_ns for path in before}
+
+
+def limits(root: Path) -> dict[str, str]:
+    lines = (root / LIMITS[1:]).read_text().splitlines()
+    return dict(line.split("=") for line in lines if line.startswith("Memory"))
+
+
+def test_an_image_s_memory_is_in_per_cent_or_as_a_named_profile_has_it(tmp_path: Path) -> None:
+    common = ("--root", tmp_path, "--program", PROGRAM)
+    run("install", *common)
+    assert limits(tmp_path) == {"MemoryHigh": "60%", "MemoryMax": "75%"}
+    assert "Per cent are" in (tmp_path / LIMITS[1:]).read_text()
+    done = run("install", *common, "--profile", "raspberry-pi-zero-2-w")
+    assert f"{tmp_path}{LIMITS}: written" in done.stdout
+    assert limits(tmp_path) == {"MemoryHigh": "299M", "MemoryMax": "342M"}
+    text = (tmp_path / LIMITS[1:]).read_text()
+    assert "The profile raspberry-pi-zero-2-w allows 256 MiB" in text
+    assert "Per cent" not in text
+    run("install", *common, "--profile", "generic")
+    assert limits(tmp_path) == {"MemoryHigh": "60%", "MemoryMax": "75%"}
+    assert "no profile of that name" in refused("install", *common, "--profile", "nosuch")
+
+
+def test_what_the_configuration_says_of_memory_counts_for_more(tmp_path: Path) -> None:
+    config = tmp_path / CONFIG[1:]
+    config.parent.mkdir(parents=True)
+    config.write_text("[daemon]\nmemory_mb = 300\n")
+    common = ("--root", tmp_path, "--program", PROGRAM)
+    run("install", *common, "--profile", "raspberry-pi-zero-2-w")
+    assert limits(tmp_path) == {"MemoryHigh": "350M", "MemoryMax": "400M"}
+    assert f"{CONFIG} (daemon.memory_mb) allows 300" in (tmp_path / LIMITS[1:]).read_text()
+    config.write_text("[daemon]\nmemory = 300\n")
+    run("install", *common)
+    assert limits(tmp_path) == {"MemoryHigh": "60%", "MemoryMax": "75%"}
+
+
+def test_within_the_unit_s_memory_the_daemon_takes_what_its_profile_allows() -> None:
+    """What a control group gives is what there is, and of that the daemon takes three quarters."""
+    for path in library.profiles():
+        chosen = profile.read(path)
+        if not (mb := chosen.limits.memory_mb):
+            continue
+        text = Service(memory=service.Memory(mb, "x")).files()[LIMITS]
+        most = int(re.search(r"MemoryMax=(\d+)M", text)[1])
+        bounds = profile.settle(chosen, profile.Facts(cores=64, memory_mb=most))
+        assert (bounds.memory_mb, bounds.warnings) == (mb, ()), chosen.name
+
+
+def test_on_this_machine_the_board_s_own_profile_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    boards = Path(__file__).parent / "boards"
+    pi = board.read(boards / "raspberry-pi-4b")
+    monkeypatch.setattr(cli_service.board, "read", lambda: pi)
+    found = cli_service._memory(Service(config="/nosuch/daemon.toml"), None)
+    assert found == service.Memory(512, "The profile raspberry-pi-4b")
+    small = replace(pi, reading=replace(pi.reading, memory=Memory(400 << 20, 0, 0)))
+    monkeypatch.setattr(cli_service.board, "read", lambda: small)
+    found = cli_service._memory(Service(config="/nosuch/daemon.toml"), None)
+    assert found == service.Memory(300, "The profile raspberry-pi-4b")
 
 
 def test_an_upgrade_brings_its_own_files_up_to_date_and_no_other(tmp_path: Path) -> None:

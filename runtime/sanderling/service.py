@@ -7,6 +7,7 @@ has changed since is known, and left alone; and what is taken away is what was p
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import pwd
 import re
@@ -62,6 +63,19 @@ class Written(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What the daemon's worker allows itself, before it starts anew.
+
+    Attributes:
+        mb: MiB.
+        said_by: who says so, for people: a profile, or the configuration.
+    """
+
+    mb: int
+    said_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """What is to be installed, and where.
 
@@ -70,12 +84,14 @@ class Service:
         program: the `sanderling` that the unit calls, as the service will see it.
         config: the daemon's configuration, as the service will see it.
         user: whom the service runs as.
+        memory: what the worker allows itself; None where that is not known, as in an image.
     """
 
     root: Path = Path("/")
     program: str = PROGRAM
     config: str = CONFIG
     user: str = NAME
+    memory: Memory | None = None
 
     @property
     def live(self) -> bool:
@@ -112,7 +128,26 @@ class Service:
         users = _template("sysusers.conf").replace(f"u {NAME} ", f"u {self.user} ")
         modes = _template("tmpfiles.conf").replace(CONFIG, _quoted(self.config))
         modes = modes.replace(f"root {NAME} ", f"root {self.user} ")
-        return {UNIT: unit, LIMITS: _template("limits.conf"), USERS: users, MODES: modes}
+        return {UNIT: unit, LIMITS: self._limits(), USERS: users, MODES: modes}
+
+    def _limits(self) -> str:
+        """The kernel's limits, above what the worker keeps to by itself.
+
+        The daemon takes for itself three quarters of what a control group gives it, so the group
+        has four thirds.
+        """
+        text = _template("limits.conf")
+        if self.memory is None:
+            return text
+        high, most = math.ceil(self.memory.mb * 7 / 6), math.ceil(self.memory.mb * 4 / 3)
+        text = text.replace("MemoryHigh=60%", f"MemoryHigh={high}M")
+        text = text.replace("MemoryMax=75%", f"MemoryMax={most}M")
+        return text.replace(
+            "# Per cent are of the board's memory.",
+            f"# {self.memory.said_by} allows {self.memory.mb} MiB; above that the worker starts\n"
+            "# anew by itself. This is for when it does not come to that. After a change there,\n"
+            "# install again.",
+        )
 
 
 def this_program() -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from sanderling import service, systemd
+from sanderling import board, daemonfile, profile, service, systemd
+from sanderling.cli.doctor import choose
 from sanderling.cli.text import GivenPath, not_empty
-from sanderling.errors import OutputError
+from sanderling.errors import ConfigError, OutputError
 
 _ROOT = click.option(
     "--root",
@@ -40,8 +42,17 @@ _ROOT = click.option(
     callback=not_empty,
     help="The sanderling that the service runs, if not this one.",
 )
+@click.option(
+    "--profile",
+    "given",
+    type=GivenPath(),
+    metavar="PROFILE",
+    help="Whose memory limit it gets, in place of the board's profile.",
+)
 @click.option("--now", is_flag=True, help="Start it as well.")
-def install(root: Path, user: str, config: str, program: str | None, now: bool) -> None:
+def install(
+    root: Path, user: str, config: str, program: str | None, given: Path | None, now: bool
+) -> None:
     """Put the daemon in place as a systemd service.
 
     What is there already is left: do it again after an upgrade.
@@ -51,6 +62,7 @@ def install(root: Path, user: str, config: str, program: str | None, now: bool) 
     wanted = service.Service(
         root, program if program is not None else service.this_program(), config, user
     )
+    wanted = replace(wanted, memory=_memory(wanted, given))
     wanted.check()
     if now and not (live and systemd.is_running()):
         raise OutputError("--now: there is no systemd running here to start it")
@@ -60,6 +72,28 @@ def install(root: Path, user: str, config: str, program: str | None, now: bool) 
         click.echo("\nIt is starting. How it is: systemctl status sanderling")
     else:
         click.echo(f"\nNext:\n{_next(wanted, fresh)}")
+
+
+def _memory(wanted: service.Service, given: Path | None) -> service.Memory | None:
+    """What the worker will allow itself; None where nothing says so.
+
+    An image may come to any board: without a profile it has per cent.
+    """
+    place = wanted.root / wanted.config.lstrip("/")
+    try:
+        asked = daemonfile.read(place).daemon
+    except ConfigError:  # it is not there yet, or the daemon will refuse it
+        asked = daemonfile.DaemonTable()
+    if asked.memory_mb:
+        return service.Memory(asked.memory_mb, f"{wanted.config} (daemon.memory_mb)")
+    if given is None and not wanted.live:
+        return None
+    seen = board.read()
+    chosen = choose(seen, given).profile
+    if not chosen.limits.memory_mb:
+        return None
+    mb = profile.settle(chosen, seen.facts()).memory_mb if wanted.live else chosen.limits.memory_mb
+    return service.Memory(mb, f"The profile {chosen.name}")
 
 
 def _next(wanted: service.Service, fresh: bool) -> str:
