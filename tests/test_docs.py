@@ -19,14 +19,17 @@ import pytest
 import sanderling
 from sanderling import (
     config,
+    daemon,
     errors,
     imaging,
     library,
+    limited,
     manifest,
     metadata,
     policy,
     profile,
     thermal,
+    tuning,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -257,6 +260,9 @@ def test_the_boards_page_lists_the_profiles_and_the_steps() -> None:
         for number, step in enumerate(thermal.STEPS)
     ]
     assert f"for {thermal.DWELL_S:g} seconds" in BOARDS
+    assert f"looks at the temperature every {daemon.BOARD_S:g} seconds" in BOARDS
+    assert f"at least {tuning.WORTH:g} times as many frames a second" in BOARDS
+    assert limited.AGAIN_S == 60, "once a minute, the page says"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ _MOST_FRAMES = 500
 
 AIMS = ("auto", "latency", "throughput")
 """What may be wanted: the mode that suits the board, a short time for a frame, or many frames."""
-_WORTH = 1.2
+WORTH = 1.2
 """How many times the frames a second make up for that each takes longer."""
 
 
@@ -245,7 +245,7 @@ def best(trials: Sequence[Trial], aim: str = "auto") -> Trial:
         return quick
     if aim == "throughput":
         return many if many.fps > quick.fps else quick
-    return many if many.fps >= _WORTH * quick.fps else quick
+    return many if many.fps >= WORTH * quick.fps else quick
 
 
 def best_of(trials: Sequence[Trial], mode: Mode) -> Trial | None:
