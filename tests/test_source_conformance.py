@@ -105,7 +105,7 @@ class TestConformance(source_suite.Suite):
 
     def _rtsp(self, request, tmp_path, stack) -> Kind:
         url = request.getfixturevalue("rtsp_url")
-        return Kind(lambda: open_source(url), url)
+        return Kind(lambda: rtsp.visit(url), url)
 
     def _persistent_pattern(self, request, tmp_path, stack) -> Kind:
         where = f"pattern:64x48@200?frames={FRAMES}"
@@ -113,7 +113,7 @@ class TestConformance(source_suite.Suite):
 
     def _persistent_rtsp(self, request, tmp_path, stack) -> Kind:
         url = request.getfixturevalue("rtsp_url")
-        return Kind(lambda: Persistent(lambda: open_source(url), name=url), url)
+        return Kind(lambda: Persistent(lambda: rtsp.visit(url), name=url), url)
 
 
 def test_a_source_that_gives_nothing_ends_when_it_is_closed(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_source_that_gives_nothing_ends_when_it_is_closed(tmp_path: Path) -> N
 
 def test_a_stream_that_gives_nothing_ends_when_it_is_closed() -> None:
     with rtsp.Server(lambda number: pattern.render(number, 120, 160), size=(160, 120)) as server:
-        source = open_source(server.url)
+        source = rtsp.visit(server.url)
         source_suite.grabbed(source)
         server.pause()
         source_suite.wakes(source)

@@ -95,7 +95,7 @@ def test_a_stream_that_asks_for_a_password_gets_it_and_nobody_else_does() -> Non
         size=(160, 120),
         user_password=("me", "s3cret"),
     ) as server:
-        with source_suite.closing(open_source(server.url)) as source:
+        with source_suite.closing(rtsp.visit(server.url)) as source:
             assert source_suite.grabbed(source).name == server.url.replace("s3cret", "***")
         with pytest.raises(SourceError, match=r"me:\*\*\*@127.*cannot be opened") as caught:
             open_source(server.url.replace("s3cret", "wr0ng"))

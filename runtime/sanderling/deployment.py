@@ -74,6 +74,8 @@ class _Running:
         files: what it was made of.
         seen: how they were then.
         eased: whether its smaller version runs.
+        refused: how the files were when they were refused.
+        last: how they were at the last look.
     """
 
     table: PipelineTable
@@ -82,6 +84,8 @@ class _Running:
     files: tuple[Path, ...]
     seen: Signature
     eased: bool = False
+    refused: Signature = ()
+    last: Signature = ()
 
 
 @dataclass(slots=True)
@@ -152,8 +156,6 @@ class Deployment:
         self._readers: dict[str, tuple[Outlet, ...]] = {}
         self._pace = 1.0
         self._smaller = False
-        self._looked: dict[str, Signature] = {}
-        self._tried: dict[str, Signature] = {}
 
     # ---- from one file to another ----
 
@@ -167,9 +169,13 @@ class Deployment:
             InputError: it cannot be; all goes on as it was.
         """
         with self._lock:
-            # What is refused now is not tried again before a file changes.
-            self._tried = {name: signature(one.files) for name, one in self._pipelines.items()}
-            return self._commit(file, self._prepare(file))
+            try:
+                pipelines = self._prepare(file)
+            except InputError:
+                for running in self._pipelines.values():
+                    running.refused = signature(running.files)
+                raise
+            return self._commit(file, pipelines)
 
     def _prepare(self, file: DaemonFile) -> dict[str, _Next]:
         """The pipelines as they will be; what runs is as it was."""
@@ -399,18 +405,18 @@ class Deployment:
     # ---- while it runs ----
 
     def changed(self) -> bool:
-        """Whether a file that a pipeline was made of is another one now, and stands so.
+        """Whether a file that a pipeline was made of is another one now.
 
-        It does when it was the same at the last look: a model that is being copied is not one yet.
-        What was refused is not tried again before it changes once more.
+        It must have been so at the last look too: who writes a file in two steps must not have
+        the first half read. What was refused is not news until it changes again.
         """
+        found = False
         with self._lock:
-            changed = False
-            for name, one in self._pipelines.items():
+            for one in self._pipelines.values():
                 now = signature(one.files)
-                stands, self._looked[name] = self._looked.get(name) == now, now
-                changed |= stands and now not in (one.seen, self._tried.get(name))
-            return changed
+                found |= now == one.last and now not in (one.seen, one.refused)
+                one.last = now
+        return found
 
     def ease(self, rate: float, *, smaller: bool) -> None:
         """Ask less of the board, or all again.

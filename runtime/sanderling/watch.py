@@ -15,7 +15,7 @@ from sanderling.pool import Pool
 from sanderling.source import Source
 
 _LOOK_S = 0.1
-"""How often a result that nobody takes looks whether anybody will."""
+"""How often somebody who waits for a result looks whether one can still come."""
 
 
 class Watch(Iterator[Result], AsyncIterator[Result]):
@@ -34,19 +34,18 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
     def __init__(
         self, source: Source, pool: Pool, look: Look, on_event: Callable[[Event], None]
     ) -> None:
-        self._results: queue.Queue[Result] = queue.Queue(1)
+        self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._closed = False
-        self._camera = Camera("watch", source, pool, look, self._publish, on_event=on_event)
+        # Whoever takes the results sets the pace; frames that come meanwhile meet the policy. What
+        # waits here is never more than this, and holds no lane from another.
+        ahead = pool.layout.lanes + (look.policy == "block")
+        self._camera = Camera(
+            "watch", source, pool, look, self._publish, on_event=on_event, ahead=ahead
+        )
         self._camera.start()
 
     def _publish(self, frame: Frame, result: Result) -> None:
-        # Whoever takes the results sets the pace; frames that come meanwhile meet the policy.
-        while not self._closed:
-            try:
-                self._results.put(result, timeout=_LOOK_S)
-            except queue.Full:
-                continue
-            return
+        self._results.put(result)
 
     @property
     def counts(self) -> Counts:
@@ -77,10 +76,13 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
         while not self._closed:
             ended = self._camera.ended.is_set()
             try:
-                return self._results.get(timeout=0 if ended else _LOOK_S)
+                result = self._results.get(timeout=0 if ended else _LOOK_S)
             except queue.Empty:
                 if ended:
                     break
+                continue
+            self._camera.took()
+            return result
         return None
 
     def close(self) -> None:
