@@ -31,7 +31,7 @@ LAYERS = {
           staging""",
     2: """stages step lane plan memory assembler pipeline pool camera watch outlet
           deployment checks tuning""",
-    3: "cli __main__ child supervisor daemon service",
+    3: "cli __main__ child supervisor daemon service preflight",
 }
 OFF_DEVICE = "quantize"
 

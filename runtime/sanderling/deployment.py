@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from sanderling import config, daemonfile, sources, stages
 from sanderling.camera import Camera, Event, Look, connection, mask_of
 from sanderling.daemonfile import CameraTable, DaemonFile, PipelineTable, SinkTable
 from sanderling.detections import Result
-from sanderling.errors import ConfigError, InputError
+from sanderling.errors import InputError
 from sanderling.frame import Frame
 from sanderling.lines import Line, LineSink
 from sanderling.outlet import Outlet
@@ -195,26 +193,11 @@ class Deployment:
         return self._where.parent / name
 
     def _layout(self, table: PipelineTable) -> Layout:
-        mode: Mode = table.mode or self._preferred.mode or "latency"
-        threads = table.threads or self._preferred.threads
-        return layout(mode, self._cores, lanes=table.lanes, threads=min(threads, self._cores))
+        return layout_of(table, self._cores, self._preferred)
 
     def _load(self, table: PipelineTable, shape: Layout, *, eased: bool) -> Stages:
-        path = self._path(table.smaller if eased and table.smaller else table.file)
-        file = config.read(path)
-        names = config.stage_names(file)
-        for name in table.params:
-            if name not in names:
-                raise ConfigError(
-                    f"{self._where}: pipeline {table.name}: params.{name}: {path} has no such"
-                    f" stage; it has: {', '.join(names)}"
-                )
-        over = [
-            msgspec.structs.replace(stage, params=stage.params | table.params.get(name, {}))
-            for stage, name in zip(file.stages, names, strict=True)
-        ]
-        file = msgspec.structs.replace(file, stages=over)
-        return stages.load_file(file, path, threads=shape.threads)
+        name = table.smaller if eased and table.smaller else table.file
+        return load(table, self._path(name), self._where, shape)
 
     def _commit(self, file: DaemonFile, plan: _Plan) -> list[str]:
         words = plan.words
@@ -438,6 +421,36 @@ class Deployment:
                 for running in self._pipelines.values():
                     running.pool.close()
             return done
+
+
+def layout_of(table: PipelineTable, cores: int, preferred: Preferred) -> Layout:
+    """How a pipeline of the file uses the cores.
+
+    Args:
+        table: what the file says of it.
+        cores: that all models together may use.
+        preferred: what the device profile prefers, where the file leaves it open.
+    """
+    mode: Mode = table.mode or preferred.mode or "latency"
+    threads = table.threads or preferred.threads
+    return layout(mode, cores, lanes=table.lanes, threads=min(threads, cores))
+
+
+def load(table: PipelineTable, path: Path, where: Path, shape: Layout) -> Stages:
+    """Load a pipeline of the file, with the parameters that stand there.
+
+    Args:
+        table: what the file says of it.
+        path: the pipeline file: the table's, or its smaller one.
+        where: the configuration file, for messages.
+        shape: how it uses the cores.
+
+    Raises:
+        InputError: it, or something that it names, is wrong.
+    """
+    place = f"{where}: pipeline {table.name}"
+    file = config.with_params(config.read(path), table.params, place, path)
+    return stages.load_file(file, path, threads=shape.threads)
 
 
 def _made_of(loaded: Stages, path: Path) -> tuple[Path, ...]:

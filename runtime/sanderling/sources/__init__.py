@@ -56,10 +56,7 @@ def open_source(where: str) -> Source:
         from sanderling.sources import libcamera  # noqa: PLC0415 - only what is needed
 
         return libcamera.parse(where)
-    if scheme := _SCHEME.match(where):
-        if scheme[1].lower() not in _STREAMS:
-            known = ", ".join(f"{name}://" for name in sorted(_STREAMS))
-            raise SourceError(f"{masked(where)}: streams are {known}")
+    if _is_stream(where):
         from sanderling.sources import camera  # noqa: PLC0415 - loads cv2
 
         return camera.Stream(where)
@@ -102,6 +99,55 @@ def open_persistent(
     )
 
 
+def examine(where: str) -> tuple[int, int] | None:
+    """Check how a source is written, as far as that goes without a camera or a network.
+
+    Args:
+        where: as for `open_source`.
+
+    Returns:
+        Width and height up to which its frames go, in pixels; None where that is not known before
+        it is opened.
+
+    Raises:
+        SourceError: it is written wrongly, or names a file that is not there.
+    """
+    if where.startswith("pattern:"):
+        from sanderling.sources import pattern  # noqa: PLC0415 - only what is needed
+
+        return pattern.parse(where).size
+    if where.startswith("unix:"):
+        from sanderling.sources import listening  # noqa: PLC0415 - only what is needed
+
+        listening.read(where)
+        return None
+    if where.startswith("libcamera:"):
+        from sanderling.sources import libcamera  # noqa: PLC0415 - only what is needed
+
+        asked = libcamera.read(where)
+        return asked.width, asked.height
+    if _is_stream(where):
+        return None
+    if _is_camera(where):
+        from sanderling.sources import camera  # noqa: PLC0415 - loads cv2
+
+        wanted = camera.read_camera(where)
+        return (wanted.width, wanted.height) if wanted.width and wanted.height else None
+    return _first_size(_open_file(where))
+
+
+def _first_size(source: Source) -> tuple[int, int] | None:
+    try:
+        if source.grab() is None:
+            return None
+        height, width = source.retrieve().shape[:2]
+    except SourceError:  # one bad picture is no fault of the configuration
+        return None
+    finally:
+        source.close()
+    return width, height
+
+
 def comes_back(where: str) -> bool:
     """Whether a source of this name is one to open again when it is lost."""
     if where.startswith("pattern:"):
@@ -116,6 +162,14 @@ def is_path(where: str) -> bool:
     """Whether this names a file or a folder, and no camera, stream, socket or pattern."""
     prefixes = ("pattern:", "unix:", "libcamera:")
     return not (where.startswith(prefixes) or _SCHEME.match(where) or _is_camera(where))
+
+
+def _is_stream(where: str) -> bool:
+    scheme = _SCHEME.match(where)
+    if scheme and scheme[1].lower() not in _STREAMS:
+        known = ", ".join(f"{name}://" for name in sorted(_STREAMS))
+        raise SourceError(f"{masked(where)}: streams are {known}")
+    return scheme is not None
 
 
 def _is_camera(where: str) -> bool:
