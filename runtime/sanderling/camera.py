@@ -178,6 +178,7 @@ class Camera:
         publish: takes each result with its frame, one after the other in their order. The frame's
             pixels are only there during the call.
         on_event: told what a person may want to know.
+        on_lost: told of each frame that is lost, with its stamp where it has one, and why.
         keep: whether `publish` wants the pixels as they were captured; else a guest may have
             written on them.
 
@@ -195,6 +196,7 @@ class Camera:
         publish: Callable[[Frame, Result], None],
         *,
         on_event: Callable[[Event], None] = lambda event: None,
+        on_lost: Callable[[Stamp | None, Exception], None] = lambda stamp, exc: None,
         keep: bool = False,
     ) -> None:
         self.name = name
@@ -204,6 +206,7 @@ class Camera:
         self._source = source
         self._publish = publish
         self._on_event = on_event
+        self._on_lost = on_lost
         self._keep = keep
         self._look = look
         self._pace = Pace(look.rate)
@@ -288,7 +291,7 @@ class Camera:
                 stamp = self._source.grab()
             except SourceError as exc:
                 self._account.capture()
-                self._lose("source", "unreadable", exc)
+                self._lose(None, "source", "unreadable", exc)
                 continue
             if stamp is None:
                 return
@@ -316,11 +319,14 @@ class Camera:
                 self._line_up(_Taken(stamp, self._pixels(into, stamp, look), look, ticket))
             return
         except SourceError as exc:
-            self._lose("source", "unreadable", exc)
+            if self._stopping:  # its source was closed before it could be retrieved
+                self._account.drop(counts.SHUTDOWN)
+            else:
+                self._lose(stamp, "source", "unreadable", exc)
         except FrameError as exc:
-            self._lose(exc.stage, exc.reason, exc)
+            self._lose(stamp, exc.stage, exc.reason, exc)
         except InputError as exc:
-            self._lose("plan", "refused", exc)
+            self._lose(stamp, "plan", "refused", exc)
         except BaseException:
             self._account.fail("source", "internal")
             self._turns.leave(ticket)
@@ -408,9 +414,9 @@ class Camera:
                 self._publish(frame, result.moved(*taken.corner))
             self._account.process()
         except FrameError as exc:
-            self._lose(exc.stage, exc.reason, exc)
+            self._lose(stamp, exc.stage, exc.reason, exc)
         except Exception as exc:  # noqa: BLE001 - a fault of ours costs the frame, not the camera
-            self._lose("host", "internal", exc)
+            self._lose(stamp, "host", "internal", exc)
         finally:
             self._turns.leave(taken.ticket)
             self._release(taken)
@@ -425,8 +431,9 @@ class Camera:
 
     # ---- telling ----
 
-    def _lose(self, stage: str, reason: str, exc: Exception) -> None:
+    def _lose(self, stamp: Stamp | None, stage: str, reason: str, exc: Exception) -> None:
         self._account.fail(stage, reason)
+        self._on_lost(stamp, exc)
         self._tell(reason, str(exc) if isinstance(exc, (FrameError, InputError)) else repr(exc))
 
     def _tell(self, kind: str, text: str) -> None:

@@ -12,7 +12,7 @@ from sanderling.counts import Counts
 from sanderling.detections import Result
 from sanderling.frame import Frame
 from sanderling.pool import Pool
-from sanderling.source import Source
+from sanderling.source import Source, Stamp
 
 _LOOK_S = 0.1
 """How often a result that nobody takes looks whether anybody will."""
@@ -29,17 +29,55 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
         pool: runs them.
         look: how they are taken.
         on_event: told what a person may want to know.
+        on_frame: takes each frame with its result, before it comes out here. The pixels are only
+            there during the call.
+        on_lost: told of each frame that is lost, with its stamp where it has one, and why.
     """
 
     def __init__(
-        self, source: Source, pool: Pool, look: Look, on_event: Callable[[Event], None]
+        self,
+        source: Source,
+        pool: Pool,
+        look: Look,
+        *,
+        on_event: Callable[[Event], None],
+        on_frame: Callable[[Frame, Result], None] | None = None,
+        on_lost: Callable[[Stamp | None, Exception], None] | None = None,
     ) -> None:
         self._results: queue.Queue[Result] = queue.Queue(1)
         self._closed = False
-        self._camera = Camera("watch", source, pool, look, self._publish, on_event=on_event)
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._error: Exception | None = None
+        self._camera = Camera(
+            "watch",
+            source,
+            pool,
+            look,
+            self._publish,
+            on_event=on_event,
+            on_lost=self._lost,
+            keep=on_frame is not None,
+        )
         self._camera.start()
 
+    def _lost(self, stamp: Stamp | None, exc: Exception) -> None:
+        if self._on_lost is None or self._error is not None:
+            return
+        try:
+            self._on_lost(stamp, exc)
+        except Exception as error:  # noqa: BLE001 - raised again where the results are taken
+            self._error = error
+
     def _publish(self, frame: Frame, result: Result) -> None:
+        if self._error is not None:
+            return
+        if self._on_frame is not None:
+            try:
+                self._on_frame(frame, result)
+            except Exception as error:
+                self._error = error
+                raise
         # Whoever takes the results sets the pace; frames that come meanwhile meet the policy.
         while not self._closed:
             try:
@@ -57,7 +95,7 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
         return self
 
     def __next__(self) -> Result:
-        """The next result; waits for it."""
+        """The next result; waits for it. Raises what `on_frame` or `on_lost` raised."""
         result = self._take()
         if result is None:
             raise StopIteration
@@ -76,6 +114,9 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
     def _take(self) -> Result | None:
         while not self._closed:
             ended = self._camera.ended.is_set()
+            if self._error is not None:
+                self.close()
+                raise self._error
             try:
                 return self._results.get(timeout=0 if ended else _LOOK_S)
             except queue.Empty:

@@ -73,17 +73,19 @@ def open_persistent(
     stall_s: float = 10.0,
     backoff: Backoff | None = None,
     on_change: Callable[[Change], None] | None = None,
+    at_once: bool = False,
 ) -> Source:
     """The source of this name; a camera or a stream is opened again whenever it is lost.
 
-    Nothing is opened before the first `grab` of such a source. Files end, and sockets wait by
-    themselves for whoever pushes: those are as from `open_source`.
+    Nothing is opened before the first `grab` of such a source, unless that is asked for. Files end,
+    and sockets wait by themselves for whoever pushes: those are as from `open_source`.
 
     Args:
         where: as for `open_source`.
         stall_s: a camera or stream that gives nothing for so long is opened again.
         backoff: how long to wait before each attempt.
         on_change: is told when the connection is there, is lost, and is tried again.
+        at_once: open it now, so that what cannot be opened at all is an error.
 
     Raises:
         SourceError: there is nothing there, and coming back makes no sense.
@@ -96,6 +98,7 @@ def open_persistent(
         stall_s=stall_s,
         backoff=backoff,
         on_change=on_change,
+        first=open_source(where) if at_once else None,
     )
 
 
