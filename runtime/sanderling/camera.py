@@ -181,6 +181,8 @@ class Camera:
         on_lost: told of each frame that is lost, with its stamp where it has one, and why.
         keep: whether `publish` wants the pixels as they were captured; else a guest may have
             written on them.
+        ahead: frames that may be in a lane or published before `took` is called for each; 0 for
+            any number. Who is slow to take results then holds up its own frames, and no lane.
 
     Attributes:
         ended: set when there is nothing more to come: all frames have ended in a count.
@@ -198,6 +200,7 @@ class Camera:
         on_event: Callable[[Event], None] = lambda event: None,
         on_lost: Callable[[Stamp | None, Exception], None] = lambda stamp, exc: None,
         keep: bool = False,
+        ahead: int = 0,
     ) -> None:
         self.name = name
         self.ended = threading.Event()
@@ -215,6 +218,8 @@ class Camera:
         self._buffers = _Buffers()
         self._changed = threading.Condition()
         self._waiting: _Taken | None = None
+        self._ahead = ahead
+        self._out = 0
         self._stopping = False
         self._shape: tuple[int, ...] = ()
         self._refused: tuple[object, InputError] | None = None
@@ -238,6 +243,21 @@ class Camera:
         """Take frames in another way from the next one on."""
         self._look = look
         self._pace.rate = look.rate
+
+    def took(self) -> None:
+        """Whoever `publish` told has dealt with a result."""
+        with self._changed:
+            self._out -= 1
+            waits = self._waiting is not None
+        if waits:
+            self._pool.wait_in_line(self)
+
+    def _may_go(self) -> bool:
+        """Whether another frame may go into a lane; called under the lock, and it then goes."""
+        if self._ahead and self._out >= self._ahead:
+            return False
+        self._out += 1
+        return True
 
     def move(self, pool: Pool) -> None:
         """Let another pool run the frames from the next one on; a frame that waits does so still.
@@ -338,7 +358,17 @@ class Camera:
         whole = look.roi is None and not self._keep
         if not whole or not self._shape or self._waiting is not None:
             return None
-        return self._pool.take(self, self._shape)
+        with self._changed:
+            if not self._may_go():
+                return None
+        held = self._pool.take(self, self._shape)
+        if held is None:
+            self._comes_to_nothing()
+        return held
+
+    def _comes_to_nothing(self) -> None:
+        """A frame that was to go into a lane gives no result."""
+        self.took()
 
     def _pixels(self, into: Image | None, stamp: Stamp, look: Look) -> Image:
         image = check_image(self._source.retrieve(into), stamp.name)
@@ -354,12 +384,14 @@ class Camera:
             image = self._pixels(held.lane.room(self._shape), stamp, look)
         except BaseException:
             held.pool.give_back(held)
+            self._comes_to_nothing()
             raise
         taken = _Taken(stamp, image, look, ticket, straight=True)
         if held.lane.plan.fits(image.shape):
             held.pool.submit(held, partial(self._run, taken, held))
         else:  # the source has just changed its resolution
             held.pool.give_back(held)
+            self._comes_to_nothing()
             self._line_up(taken)
 
     def _line_up(self, taken: _Taken) -> None:
@@ -392,14 +424,16 @@ class Camera:
     def serve(self, held: Held) -> None:
         """Run the frame that waits, if one still does, on a lane."""
         with self._changed:
+            if self._waiting is None or not self._may_go():
+                return
             taken, self._waiting = self._waiting, None
             self._changed.notify_all()
-        if taken is not None:
-            self._run(taken, held)
+        self._run(taken, held)
 
     def _run(self, taken: _Taken, held: Held) -> None:
         """Run a frame on a lane, and say what became of it."""
         stamp = taken.stamp
+        published = False
         try:
             job = Job(
                 stamp.sequence, stamp.captured_ns, held.memory, partial(self._turn, taken, held)
@@ -412,6 +446,7 @@ class Camera:
                 return
             with self._turns.at(_PUBLISH, taken.ticket):
                 self._publish(frame, result.moved(*taken.corner))
+            published = True
             self._account.process()
         except FrameError as exc:
             self._lose(stamp, exc.stage, exc.reason, exc)
@@ -420,6 +455,8 @@ class Camera:
         finally:
             self._turns.leave(taken.ticket)
             self._release(taken)
+            if not published or not self._ahead:
+                self._comes_to_nothing()
 
     @contextmanager
     def _turn(self, taken: _Taken, held: Held, stage: int) -> Iterator[None]:

@@ -54,6 +54,8 @@ class _Running:
         files: what it was made of.
         seen: how they were then.
         eased: whether its smaller version runs.
+        refused: how the files were when they were refused.
+        last: how they were at the last look.
     """
 
     table: PipelineTable
@@ -62,6 +64,8 @@ class _Running:
     files: tuple[Path, ...]
     seen: Signature
     eased: bool = False
+    refused: Signature = ()
+    last: Signature = ()
 
 
 @dataclass(slots=True)
@@ -149,7 +153,12 @@ class Deployment:
             InputError: it cannot be; all goes on as it was.
         """
         with self._lock:
-            plan = self._prepare(file)
+            try:
+                plan = self._prepare(file)
+            except InputError:
+                for running in self._pipelines.values():
+                    running.refused = signature(running.files)
+                raise
             return self._commit(file, plan)
 
     def _prepare(self, file: DaemonFile) -> _Plan:
@@ -348,9 +357,18 @@ class Deployment:
     # ---- while it runs ----
 
     def changed(self) -> bool:
-        """Whether a file that a pipeline was made of is another one now."""
+        """Whether a file that a pipeline was made of is another one now.
+
+        It must have been so at the last look too: who writes a file in two steps must not have
+        the first half read. What was refused is not news until it changes again.
+        """
+        found = False
         with self._lock:
-            return any(signature(one.files) != one.seen for one in self._pipelines.values())
+            for one in self._pipelines.values():
+                now = signature(one.files)
+                found |= now == one.last and now not in (one.seen, one.refused)
+                one.last = now
+        return found
 
     def ease(self, rate: float, *, smaller: bool) -> None:
         """Ask less of the board, or all again.

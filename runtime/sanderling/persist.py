@@ -36,9 +36,10 @@ class Change:
     def __str__(self) -> str:
         if self.state == "connected":
             return f"{self.name}: connected"
+        reason = self.reason.removeprefix(f"{self.name}: ")
         if self.state == "lost":
-            return f"{self.name}: lost: {self.reason}"
-        return f"{self.name}: retrying in {self.retry_s:.1f} s: {self.reason}"
+            return f"{self.name}: lost: {reason}"
+        return f"{self.name}: retrying in {self.retry_s:.1f} s: {reason}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sanderling.pool import Pool
 from sanderling.source import Source, Stamp
 
 _LOOK_S = 0.1
-"""How often a result that nobody takes looks whether anybody will."""
+"""How often somebody who waits for a result looks whether one can still come."""
 
 
 class Watch(Iterator[Result], AsyncIterator[Result]):
@@ -44,7 +44,7 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
         on_frame: Callable[[Frame, Result], None] | None = None,
         on_lost: Callable[[Stamp | None, Exception], None] | None = None,
     ) -> None:
-        self._results: queue.Queue[Result] = queue.Queue(1)
+        self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._closed = False
         self._on_frame = on_frame
         self._on_lost = on_lost
@@ -58,6 +58,9 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
             on_event=on_event,
             on_lost=self._lost,
             keep=on_frame is not None,
+            # Whoever takes the results sets the pace; frames that come meanwhile meet the policy.
+            # What waits here is never more than this, and holds no lane from another.
+            ahead=pool.layout.lanes + (look.policy == "block"),
         )
         self._camera.start()
 
@@ -78,13 +81,7 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
             except Exception as error:
                 self._error = error
                 raise
-        # Whoever takes the results sets the pace; frames that come meanwhile meet the policy.
-        while not self._closed:
-            try:
-                self._results.put(result, timeout=_LOOK_S)
-            except queue.Full:
-                continue
-            return
+        self._results.put(result)
 
     @property
     def counts(self) -> Counts:
@@ -118,10 +115,13 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
                 self.close()
                 raise self._error
             try:
-                return self._results.get(timeout=0 if ended else _LOOK_S)
+                result = self._results.get(timeout=0 if ended else _LOOK_S)
             except queue.Empty:
                 if ended:
                     break
+                continue
+            self._camera.took()
+            return result
         return None
 
     def close(self) -> None:
