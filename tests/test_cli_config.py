@@ -15,7 +15,7 @@ import adding
 import hostile
 from commandline import refused, run
 from sanderling import board, daemonfile, preflight
-from sanderling.errors import ConfigError
+from sanderling.errors import ConfigError, OutputError
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "deploy" / "daemon.toml"
@@ -188,10 +188,20 @@ def test_a_frame_that_a_pipeline_cannot_take_is_a_problem(site: Path) -> None:
     assert "pipeline p: frames of 2000 x 1000: " in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_sink_that_may_not_be_written_is_a_problem(site: Path) -> None:
-    (site / "out").mkdir(mode=0o500)
-    assert "may not be written by this user" in refused("config", "check", site / "daemon.toml")
+def test_a_sink_that_may_not_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    (tmp_path / "lines").touch(mode=0o400)
+    root = os.getuid() == 0
+    if root:
+        preflight._check_writable(tmp_path / "out" / "lines")  # root may write everywhere
+        os.setresuid(65534, 0, 0)  # it is the real user who is asked about
+    try:
+        for path in (tmp_path / "out" / "deep" / "lines", tmp_path / "lines"):
+            with pytest.raises(OutputError, match="may not be written by this user"):
+                preflight._check_writable(path)
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
 
 
 def test_a_pipeline_file_is_checked_too(site: Path) -> None:
