@@ -314,6 +314,41 @@ def test_a_camera_that_is_stopped_drops_what_waits(run) -> None:
     assert found.waiting == 0
 
 
+def test_a_frame_that_is_grabbed_when_its_camera_is_stopped_is_dropped(run) -> None:
+    going = run()
+    grabbed, closed = threading.Event(), threading.Event()
+
+    class Closing(Scripted):
+        def retrieve(self, into=None):
+            grabbed.set()
+            assert closed.wait(WAIT_S)
+            raise SourceError("there is no frame to retrieve")
+
+        def close(self) -> None:
+            closed.set()
+
+    camera = going.add("a", Closing(numbered(1)), BLOCK)
+    camera.start()
+    assert grabbed.wait(WAIT_S)
+    assert camera.stop(WAIT_S)
+    assert camera.counts() == Counts(1, 0, 0, {"shutdown": 1})
+    assert going.events == []
+
+
+def test_who_asks_is_told_which_frames_are_lost_and_why(run) -> None:
+    going = run()
+    lost: list[tuple[int | None, str]] = []
+    script = [filled(10), SourceError("b.png: cut off"), filled(hostile.TRAP), filled(13)]
+    camera = Camera(
+        "a", Scripted(script), going.pool, BLOCK, lambda frame, result: None,
+        on_lost=lambda stamp, exc: lost.append((stamp and stamp.sequence, type(exc).__name__)),
+    )  # fmt: skip
+    going.cameras.append(camera)
+    going.finish()
+    assert lost == [(None, "SourceError"), (1, "GuestTrap")]
+    assert camera.counts().agree
+
+
 def test_the_sums_agree_at_every_moment(run) -> None:
     rng = np.random.default_rng(9)
     going = run(shape=Layout(3, 1, 2))

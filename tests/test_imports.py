@@ -31,7 +31,7 @@ LAYERS = {
           staging""",
     2: """stages step lane plan memory assembler pipeline pool camera watch outlet
           deployment checks tuning candidates readable""",
-    3: "cli __main__ child supervisor daemon service",
+    3: "cli __main__ child supervisor daemon service preflight",
 }
 OFF_DEVICE = "quantize"
 
@@ -57,6 +57,7 @@ OWNERS = {
     "onnxruntime": {"model", "quantize"},
     "cv2": {"opencv"},
     "picamera2": {"sources"},
+    "supervision": {"detections"},
     "onnx": {"quantize"},
     "torch": {"quantize"},
 }
@@ -325,4 +326,4 @@ def test_heavy_libraries_wait_until_they_are_needed(module):
     )
     loaded = set(json.loads(done.stdout))
     assert module in loaded
-    assert not loaded & {"cv2", "onnxruntime", "wasmtime", "onnx", "torch"}
+    assert not loaded & {"cv2", "onnxruntime", "wasmtime", "onnx", "torch", "supervision"}

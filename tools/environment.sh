@@ -60,7 +60,7 @@ runtime)
     ;;
 dev)
     echo "setup: installing what tests, lint, guests and models need"
-    locked --editable '.[quantize]' --group dev --group models
+    locked --editable '.[quantize,supervision]' --group dev --group models
     # Files are all we want of these: what they depend on is heavy and clashes with ours.
     locked --no-deps --group files
     ;;

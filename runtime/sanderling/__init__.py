@@ -4,6 +4,8 @@
 
     with sanderling.open("faces.toml") as faces:
         result = faces(image)  # uint8 [height, width, 3], BGR
+        for result in faces.watch("rtsp://192.0.2.7/stream"):
+            ...
 
 Names are imported when they are first used, so that `import sanderling` costs next to nothing.
 """
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from sanderling.errors import FrameError, InputError, SanderlingError
     from sanderling.frame import Frame
     from sanderling.pipeline import Pipeline, open
+    from sanderling.watch import Watch
 
 __version__ = "0.1.0"
 
@@ -30,6 +33,7 @@ _HOME = {
     "Pipeline": "pipeline",
     "Result": "detections",
     "SanderlingError": "errors",
+    "Watch": "watch",
     "open": "pipeline",
 }
 
@@ -42,6 +46,7 @@ __all__ = [
     "Pipeline",
     "Result",
     "SanderlingError",
+    "Watch",
     "open",
 ]
 

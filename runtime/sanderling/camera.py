@@ -178,6 +178,7 @@ class Camera:
         publish: takes each result with its frame, one after the other in their order. The frame's
             pixels are only there during the call.
         on_event: told what a person may want to know.
+        on_lost: told of each frame that is lost, with its stamp where it has one, and why.
         keep: whether `publish` wants the pixels as they were captured; else a guest may have
             written on them.
         ahead: frames that may be in a lane or published before `took` is called for each; 0 for
@@ -197,6 +198,7 @@ class Camera:
         publish: Callable[[Frame, Result], None],
         *,
         on_event: Callable[[Event], None] = lambda event: None,
+        on_lost: Callable[[Stamp | None, Exception], None] = lambda stamp, exc: None,
         keep: bool = False,
         ahead: int = 0,
     ) -> None:
@@ -207,6 +209,7 @@ class Camera:
         self._source = source
         self._publish = publish
         self._on_event = on_event
+        self._on_lost = on_lost
         self._keep = keep
         self._look = look
         self._pace = Pace(look.rate)
@@ -274,7 +277,7 @@ class Camera:
             pool.wait_in_line(self)
         except InputError as exc:
             if self._withdraw(waiting):
-                self._lose("plan", "refused", exc)
+                self._lose(waiting.stamp, "plan", "refused", exc)
                 self._turns.leave(waiting.ticket)
                 self._release(waiting)
 
@@ -327,7 +330,7 @@ class Camera:
                 stamp = self._source.grab()
             except SourceError as exc:
                 self._account.capture()
-                self._lose("source", "unreadable", exc)
+                self._lose(None, "source", "unreadable", exc)
                 continue
             if stamp is None:
                 return
@@ -349,7 +352,7 @@ class Camera:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting is None or self._stopping)
         ticket = self._turns.draw()
-        with self._accounted(ticket):
+        with self._accounted(stamp, ticket):
             held = self._free_lane(look)
             if held is not None:
                 self._go_straight(held, stamp, look, ticket)
@@ -358,20 +361,20 @@ class Camera:
                 self._line_up(_Taken(stamp, self._pixels(into, stamp, look), look, ticket))
 
     @contextmanager
-    def _accounted(self, ticket: int) -> Iterator[None]:
+    def _accounted(self, stamp: Stamp, ticket: int) -> Iterator[None]:
         """A frame that does not get as far as a lane here is counted, and leaves."""
         try:
             yield
             return
         except SourceError as exc:
-            if self._stopping:  # it was closed between the frame and its pixels
+            if self._stopping:  # its source was closed before it could be retrieved
                 self._account.drop(counts.SHUTDOWN)
             else:
-                self._lose("source", "unreadable", exc)
+                self._lose(stamp, "source", "unreadable", exc)
         except FrameError as exc:
-            self._lose(exc.stage, exc.reason, exc)
+            self._lose(stamp, exc.stage, exc.reason, exc)
         except InputError as exc:
-            self._lose("plan", "refused", exc)
+            self._lose(stamp, "plan", "refused", exc)
         except BaseException:
             self._account.fail("source", "internal")
             self._turns.leave(ticket)
@@ -475,7 +478,7 @@ class Camera:
         if held.lane.plan.fits(taken.part.shape):
             self._run(taken, held)
             return
-        with self._accounted(taken.ticket):
+        with self._accounted(taken.stamp, taken.ticket):
             self._release(taken)
             self._comes_to_nothing()
             height, width = taken.part.shape[:2]
@@ -505,9 +508,9 @@ class Camera:
             published = True
             self._account.process()
         except FrameError as exc:
-            self._lose(exc.stage, exc.reason, exc)
+            self._lose(stamp, exc.stage, exc.reason, exc)
         except Exception as exc:  # noqa: BLE001 - a fault of ours costs the frame, not the camera
-            self._lose("host", "internal", exc)
+            self._lose(stamp, "host", "internal", exc)
         finally:
             self._turns.leave(taken.ticket)
             self._release(taken)
@@ -524,8 +527,9 @@ class Camera:
 
     # ---- telling ----
 
-    def _lose(self, stage: str, reason: str, exc: Exception) -> None:
+    def _lose(self, stamp: Stamp | None, stage: str, reason: str, exc: Exception) -> None:
         self._account.fail(stage, reason)
+        self._on_lost(stamp, exc)
         self._tell(reason, str(exc) if isinstance(exc, (FrameError, InputError)) else repr(exc))
 
     def _tell(self, kind: str, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -137,6 +138,33 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise ConfigError(
             f"{where}: a bare function (call) takes no params and no inputs; it works in place"
         )
+
+
+def with_params(
+    file: PipelineFile, params: Mapping[str, Mapping[str, object]], where: str, path: Path
+) -> PipelineFile:
+    """The file with parameters in place of its own.
+
+    Args:
+        file: what `path` holds.
+        params: parameters by stage.
+        where: what gives them, for messages.
+        path: the pipeline file, likewise.
+
+    Raises:
+        ConfigError: it has no such stage.
+    """
+    names = stage_names(file)
+    for name in params:
+        if name not in names:
+            raise ConfigError(
+                f"{where}: params.{name}: {path} has no such stage; it has: {', '.join(names)}"
+            )
+    stages = [
+        msgspec.structs.replace(stage, params={**stage.params, **params.get(name, {})})
+        for stage, name in zip(file.stages, names, strict=True)
+    ]
+    return msgspec.structs.replace(file, stages=stages)
 
 
 def stage_names(file: PipelineFile) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -147,36 +149,97 @@ def parse(data: bytes, where: str) -> DaemonFile:
         where: its path, for messages.
     """
     file = tomlfile.decode(data, DaemonFile, where)
+    for problem in _misfits(file):
+        raise ConfigError(f"{where}: {problem}")
+    return file
+
+
+def inspect_all(data: bytes, where: str) -> tuple[DaemonFile, list[str]]:
+    """The file as far as it is right, and all that is wrong with it.
+
+    A table with something wrong in it is left out, with the first of its faults; what names such a
+    table is not blamed for it.
+
+    Args:
+        data: TOML.
+        where: its path, for messages.
+
+    Raises:
+        ConfigError: it is not TOML.
+    """
+    given = tomlfile.table(data, where)
+    problems: list[str] = []
+    kept: dict[str, object] = {}
+    broken: dict[str, set[str]] = {}
+    for key, value in given.items():
+        kind = _TABLES.get(key)
+        if kind is None or not isinstance(value, list):
+            try:
+                tomlfile.fit({key: value}, DaemonFile, where)
+            except ConfigError as exc:
+                problems.append(str(exc))
+            else:
+                kept[key] = value
+            continue
+        good: list[object] = []
+        for number, table in enumerate(value, 1):
+            try:
+                tomlfile.fit(table, kind, f"{where}: {key} {number}")
+            except ConfigError as exc:
+                problems.append(str(exc))
+                name = table.get("name") if isinstance(table, dict) else None
+                broken.setdefault(key, set()).add(str(name))
+            else:
+                good.append(table)
+        kept[key] = good
+    file = tomlfile.fit(kept, DaemonFile, where)
+    problems += [f"{where}: {problem}" for problem in _misfits(file, broken)]
+    return file, problems
+
+
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    "pipeline": PipelineTable,
+    "camera": CameraTable,
+    "sink": SinkTable,
+}
+
+
+def _misfits(file: DaemonFile, broken: Mapping[str, Set[str]] | None = None) -> Iterator[str]:
+    """What is wrong between the tables of a file, each of which is right.
+
+    Args:
+        file: the tables.
+        broken: the names of tables that are left out, by kind.
+    """
+    broken = broken or {}
     for kind, tables in (
         ("pipeline", file.pipelines),
         ("camera", file.cameras),
         ("sink", file.sinks),
     ):
-        names = [table.name for table in tables]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"{where}: two tables [[{kind}]] are named {name!r}")
+        names = Counter(table.name for table in tables)
+        for name, times in names.items():
+            if times > 1:
+                yield f"two tables [[{kind}]] are named {name!r}"
     pipelines = [table.name for table in file.pipelines]
     cameras = [table.name for table in file.cameras]
     for camera in file.cameras:
-        place = f"{where}: camera {camera.name}"
-        if camera.pipeline not in pipelines:
-            raise ConfigError(
-                f"{place}: there is no pipeline {camera.pipeline!r}; there is:"
+        if camera.pipeline not in {*pipelines, *broken.get("pipeline", ())}:
+            yield (
+                f"camera {camera.name}: there is no pipeline {camera.pipeline!r}; there is:"
                 f" {', '.join(pipelines) or 'none'}"
             )
         if camera.roi is not None and not (
             camera.roi[0] < camera.roi[2] and camera.roi[1] < camera.roi[3]
         ):
-            raise ConfigError(f"{place}: roi: x1 must be less than x2, and y1 less than y2")
+            yield f"camera {camera.name}: roi: x1 must be less than x2, and y1 less than y2"
     for sink in file.sinks:
         for name in sink.cameras:
-            if name not in cameras:
-                raise ConfigError(
-                    f"{where}: sink {sink.name}: there is no camera {name!r}; there is:"
+            if name not in {*cameras, *broken.get("camera", ())}:
+                yield (
+                    f"sink {sink.name}: there is no camera {name!r}; there is:"
                     f" {', '.join(cameras) or 'none'}"
                 )
-    return file
 
 
 def schema() -> dict[str, object]:

@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from sanderling import config, daemonfile, sources, stages
 from sanderling.camera import Camera, Event, Look, connection, mask_of
 from sanderling.cores import Cores
 from sanderling.daemonfile import CameraTable, DaemonFile, PipelineTable, SinkTable
 from sanderling.detections import Result
-from sanderling.errors import ConfigError, InputError
+from sanderling.errors import InputError
 from sanderling.frame import Frame
 from sanderling.limited import Limited
 from sanderling.lines import Line, LineSink
@@ -199,7 +197,7 @@ class Deployment:
             return _Next(running)
         shape = self._layout(table)
         if table.smaller is not None and not eased:
-            self._read(table, eased=True)  # when it is hot is too late to find out
+            read(table, self._path(table.smaller), self._where)  # when it is hot is too late
         loaded = self._load(table, shape, eased=eased)
         files = _made_of(loaded, paths[0])
         seen = signature(files)
@@ -227,30 +225,11 @@ class Deployment:
         return self._where.parent / name
 
     def _layout(self, table: PipelineTable) -> Layout:
-        mode: Mode = table.mode or self._preferred.mode or "latency"
-        threads = table.threads or self._preferred.threads
-        cores = self._cores.count
-        return layout(mode, cores, lanes=table.lanes, threads=min(threads, cores))
+        return layout_of(table, self._cores.count, self._preferred)
 
     def _load(self, table: PipelineTable, shape: Layout, *, eased: bool) -> Stages:
-        file, path = self._read(table, eased=eased)
-        return stages.load_file(file, path, threads=shape.threads)
-
-    def _read(self, table: PipelineTable, *, eased: bool) -> tuple[config.PipelineFile, Path]:
-        path = self._path(table.smaller if eased and table.smaller else table.file)
-        file = config.read(path)
-        names = config.stage_names(file)
-        for name in table.params:
-            if name not in names:
-                raise ConfigError(
-                    f"{self._where}: pipeline {table.name}: params.{name}: {path} has no such"
-                    f" stage; it has: {', '.join(names)}"
-                )
-        over = [
-            msgspec.structs.replace(stage, params=stage.params | table.params.get(name, {}))
-            for stage, name in zip(file.stages, names, strict=True)
-        ]
-        return msgspec.structs.replace(file, stages=over), path
+        name = table.smaller if eased and table.smaller else table.file
+        return load(table, self._path(name), self._where, shape)
 
     def _commit(self, file: DaemonFile, pipelines: dict[str, _Next]) -> list[str]:
         words, gone = self._set_sinks(file.sinks)
@@ -516,6 +495,40 @@ def _all_at_once(work: Sequence[Callable[[float], bool]], timeout_s: float) -> b
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()) + _GRACE_S)
     return done.count(True) == len(threads)
+
+
+def layout_of(table: PipelineTable, cores: int, preferred: Preferred) -> Layout:
+    """How a pipeline of the file uses the cores.
+
+    Args:
+        table: what the file says of it.
+        cores: that all models together may use.
+        preferred: what the device profile prefers, where the file leaves it open.
+    """
+    mode: Mode = table.mode or preferred.mode or "latency"
+    threads = table.threads or preferred.threads
+    return layout(mode, cores, lanes=table.lanes, threads=min(threads, cores))
+
+
+def load(table: PipelineTable, path: Path, where: Path, shape: Layout) -> Stages:
+    """Load a pipeline of the file, with the parameters that stand there.
+
+    Args:
+        table: what the file says of it.
+        path: the pipeline file: the table's, or its smaller one.
+        where: the configuration file, for messages.
+        shape: how it uses the cores.
+
+    Raises:
+        InputError: it, or something that it names, is wrong.
+    """
+    return stages.load_file(read(table, path, where), path, threads=shape.threads)
+
+
+def read(table: PipelineTable, path: Path, where: Path) -> config.PipelineFile:
+    """Read a pipeline file with the parameters that the configuration has for it; see `load`."""
+    place = f"{where}: pipeline {table.name}"
+    return config.with_params(config.read(path), table.params, place, path)
 
 
 def _made_of(loaded: Stages, path: Path) -> tuple[Path, ...]:

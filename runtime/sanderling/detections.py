@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from sanderling.errors import ConfigError
+
+if TYPE_CHECKING:
+    import supervision
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -50,6 +56,33 @@ class Detections:
     def label(self, index: int) -> str:
         """The name of a detection's class; its number when it has no name."""
         return _label(self.labels, int(self.classes[index]))
+
+    def to_supervision(self) -> supervision.Detections:
+        """The same as the package `supervision` has it, to draw, count and filter with.
+
+        Returns:
+            `xyxy`, `confidence`, `class_id` and `tracker_id` are these boxes, scores, classes and
+            ids themselves, not copies. `data` has `class_name`, a label for each, and `points`
+            where there are some.
+
+        Raises:
+            ConfigError: supervision is not installed, or lacks something that it needs.
+        """
+        try:
+            import supervision  # noqa: PLC0415 - an extra, and it takes most of a second
+        except ImportError as exc:
+            raise ConfigError(
+                f"to_supervision: {exc}; install it: pip install 'sanderling[supervision]'"
+            ) from exc
+        labels = np.array([self.label(index) for index in range(len(self))], dtype=np.str_)
+        points = {} if self.points is None else {"points": self.points}
+        return supervision.Detections(
+            xyxy=self.boxes,
+            confidence=self.scores,
+            class_id=self.classes,
+            tracker_id=self.ids,
+            data={"class_name": labels, **points},
+        )
 
     def as_dicts(self) -> list[dict[str, object]]:
         """For JSON: box and points to 2 decimals of a pixel, score to 4."""

@@ -139,6 +139,7 @@ class Persistent(Source):
         clock: seconds, monotonic.
         wait: waits so many seconds or until `close`, then is True.
         on_change: is told what becomes of the connection, in the thread that grabs.
+        first: a source that is open already, to begin with.
     """
 
     live = True
@@ -153,6 +154,7 @@ class Persistent(Source):
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
         on_change: Callable[[Change], None] | None = None,
+        first: Source | None = None,
     ) -> None:
         self.name = name
         self._open = open
@@ -163,7 +165,9 @@ class Persistent(Source):
         self._wait = wait or self._closed.wait
         self._on_change = on_change
         self._lock = threading.Lock()
-        self._inner: Source | None = None
+        self._inner = first
+        if first is not None:
+            self.fps, self.count = first.fps, first.count
         self._stop_opening: Callable[[], None] | None = None
         self._watchdog = _Watchdog(stall_s)
         self._attempt = 0

@@ -18,8 +18,9 @@ from sanderling.lane import Job, Lane
 from sanderling.memory import Memory
 from sanderling.plan import Plan
 from sanderling.pool import Layout, Mode, Pool, layout
-from sanderling.source import Source
+from sanderling.source import Source, Stamp
 from sanderling.stages import Stages
+from sanderling.trace import Trace
 from sanderling.watch import Watch
 
 
@@ -29,14 +30,18 @@ class Pipeline:
     Args:
         loaded: the pipeline file with its guests and models.
         layout: how `watch` uses the cores.
+        trace: is told where the time of `watch` goes.
 
     Example:
         with sanderling.open("faces.toml") as faces:
             result = faces(image)
     """
 
-    def __init__(self, loaded: Stages, layout: Layout | None = None) -> None:
+    def __init__(
+        self, loaded: Stages, layout: Layout | None = None, trace: Trace | None = None
+    ) -> None:
         self._loaded = loaded
+        self._trace = trace
         self._layout = layout or Layout()
         self._pool: Pool | None = None
         self._watches: list[Watch] = []
@@ -119,6 +124,8 @@ class Pipeline:
         roi: tuple[int, int, int, int] | None = None,
         mask: Sequence[Sequence[tuple[int, int]]] = (),
         on_event: Callable[[Event], None] = lambda event: None,
+        on_frame: Callable[[Frame, Result], None] | None = None,
+        on_lost: Callable[[Stamp | None, Exception], None] | None = None,
     ) -> Watch:
         """The results of a source as they come, for ever where it is a camera.
 
@@ -131,6 +138,11 @@ class Pipeline:
             roi: x1, y1, x2, y2 in pixels: only this part is looked at.
             mask: polygons in pixels of the frame; what is inside them is blackened.
             on_event: told of what a person may want to know: lost frames, a camera that is gone.
+            on_frame: takes each frame with its result, in a thread of the pipeline's, before the
+                result comes out here. The pixels are only there during the call.
+            on_lost: told of each frame that is lost, with its stamp where it has one, and why;
+                likewise in a thread of the pipeline's. What either of the two raises ends it all,
+                and is raised where the results are taken.
 
         Returns:
             An iterator, also for `async for`, with `counts` and `close`. Several at a time share
@@ -151,8 +163,11 @@ class Pipeline:
         try:
             look = Look(policy or ("latest" if opened.live else "block"), rate, roi, paint)
             if self._pool is None:
-                self._pool = Pool(self.name, self._loaded, self._layout)
-            watch = Watch(opened, self._pool, look, on_event)
+                lane = self._trace.lane if self._trace is not None else None
+                self._pool = Pool(self.name, self._loaded, self._layout, lane)
+            watch = Watch(
+                opened, self._pool, look, on_event=on_event, on_frame=on_frame, on_lost=on_lost
+            )
         except BaseException:
             opened.close()
             raise
@@ -209,6 +224,7 @@ def open(
     threads: int | None = None,
     mode: Mode = "latency",
     lanes: int = 0,
+    trace: Trace | None = None,
 ) -> Pipeline:
     """Open a pipeline file.
 
@@ -218,6 +234,7 @@ def open(
         mode: how `watch` uses the cores: `latency` gives one frame all of them, `throughput` lets
             stages of different frames overlap, with one thread a model where none are said.
         lanes: frames that `watch` may have in flight; 0 for what suits the mode.
+        trace: is told where the time of `watch` goes.
 
     Raises:
         InputError: the file, or something that it names, is wrong.
@@ -228,4 +245,4 @@ def open(
     shape = layout(mode, len(os.sched_getaffinity(0)), lanes=lanes, threads=threads)
     if mode == "throughput":
         threads = shape.threads
-    return Pipeline(stages.load_file(file, Path(path), threads=threads), shape)
+    return Pipeline(stages.load_file(file, Path(path), threads=threads), shape, trace)

@@ -131,8 +131,10 @@ def _address(shown: str, where: str) -> Check:
 
 
 def _faults(where: str) -> Iterator[str]:
-    if not sources.is_stream(where):
-        yield f"streams are {', '.join(f'{name}://' for name in sources.STREAMS)}"
+    try:
+        sources.examine(where)
+    except SourceError as exc:
+        yield str(exc).rpartition(": ")[2]
     try:
         parts = urlsplit(where)
         host, port = parts.hostname, parts.port

@@ -89,6 +89,36 @@ class Source(ABC):
         return _Frames(self)
 
 
+class Limited(Source):
+    """The first frames of a source that does not give them at its own pace.
+
+    Args:
+        source: gives them; it is closed with this.
+        frames: how many; those that are lost on the way count too.
+    """
+
+    def __init__(self, source: Source, frames: int) -> None:
+        self._source = source
+        self._left = frames
+        self.fps = source.fps
+        self.count = min(source.count, frames)
+
+    def grab(self) -> Stamp | None:
+        """The next frame, if it is one of the first."""
+        if not self._left:
+            return None
+        self._left -= 1
+        return self._source.grab()
+
+    def retrieve(self, into: Image | None = None) -> Image:
+        """Its pixels."""
+        return self._source.retrieve(into)
+
+    def close(self) -> None:
+        """End the source."""
+        self._source.close()
+
+
 class _Frames(Iterator[Frame]):
     """A generator would be over after an error."""
 

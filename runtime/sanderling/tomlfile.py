@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from sanderling.schema import explain, explain_toml
 from sanderling.text import MAX_KEY_PARTS, has_deep_key
 
 _MAX_BYTES = 1 << 20
+_TIMES = (datetime.datetime, datetime.date, datetime.time)
+"""What TOML has as it is, and JSON has not."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
@@ -49,14 +52,42 @@ def decode(data: bytes, kind: type[_Kind], where: str) -> _Kind:
     Raises:
         ConfigError: names the file, the key, what was found and what would be accepted.
     """
+    return fit(table(data, where), kind, where)
+
+
+def table(data: bytes, where: str) -> dict[str, object]:
+    """What a TOML file holds, whatever it is.
+
+    Args:
+        data: its bytes.
+        where: its path, for messages.
+
+    Raises:
+        ConfigError: it is not TOML; says where it stops being so.
+    """
     if has_deep_key(data):
         raise ConfigError(f"{where}: a key of more than {MAX_KEY_PARTS} parts")
     try:
-        return msgspec.toml.decode(data, type=kind)
-    except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {explain(exc, kind)}") from exc
+        return msgspec.toml.decode(data, type=dict[str, object])
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as exc:
         raise ConfigError(f"{where}: not TOML: {explain_toml(exc, data)}") from exc
+
+
+def fit(found: object, kind: type[_Kind], where: str) -> _Kind:
+    """A table of a TOML file as what it should be.
+
+    Args:
+        found: the table.
+        kind: its type.
+        where: the file and its place there, for messages.
+
+    Raises:
+        ConfigError: names the key, what was found and what would be accepted.
+    """
+    try:
+        return msgspec.convert(found, kind, builtin_types=_TIMES, str_keys=True)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{where}: {explain(exc, kind)}") from exc
 
 
 def dump(table: Mapping[str, object]) -> str:

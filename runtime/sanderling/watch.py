@@ -12,7 +12,7 @@ from sanderling.counts import Counts
 from sanderling.detections import Result
 from sanderling.frame import Frame
 from sanderling.pool import Pool
-from sanderling.source import Source
+from sanderling.source import Source, Stamp
 
 _LOOK_S = 0.1
 """How often somebody who waits for a result looks whether one can still come."""
@@ -29,22 +29,58 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
         pool: runs them.
         look: how they are taken.
         on_event: told what a person may want to know.
+        on_frame: takes each frame with its result, before it comes out here. The pixels are only
+            there during the call.
+        on_lost: told of each frame that is lost, with its stamp where it has one, and why.
     """
 
     def __init__(
-        self, source: Source, pool: Pool, look: Look, on_event: Callable[[Event], None]
+        self,
+        source: Source,
+        pool: Pool,
+        look: Look,
+        *,
+        on_event: Callable[[Event], None],
+        on_frame: Callable[[Frame, Result], None] | None = None,
+        on_lost: Callable[[Stamp | None, Exception], None] | None = None,
     ) -> None:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._closed = False
-        # Whoever takes the results sets the pace; frames that come meanwhile meet the policy. What
-        # waits here is never more than this, and holds no lane from another.
-        ahead = pool.layout.lanes + (look.policy == "block")
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._error: Exception | None = None
         self._camera = Camera(
-            "watch", source, pool, look, self._publish, on_event=on_event, ahead=ahead
+            "watch",
+            source,
+            pool,
+            look,
+            self._publish,
+            on_event=on_event,
+            on_lost=self._lost,
+            keep=on_frame is not None,
+            # Whoever takes the results sets the pace; frames that come meanwhile meet the policy.
+            # What waits here is never more than this, and holds no lane from another.
+            ahead=pool.layout.lanes + (look.policy == "block"),
         )
         self._camera.start()
 
+    def _lost(self, stamp: Stamp | None, exc: Exception) -> None:
+        if self._on_lost is None or self._error is not None:
+            return
+        try:
+            self._on_lost(stamp, exc)
+        except Exception as error:  # noqa: BLE001 - raised again where the results are taken
+            self._error = error
+
     def _publish(self, frame: Frame, result: Result) -> None:
+        if self._error is not None:
+            return
+        if self._on_frame is not None:
+            try:
+                self._on_frame(frame, result)
+            except Exception as error:
+                self._error = error
+                raise
         self._results.put(result)
 
     @property
@@ -56,7 +92,7 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
         return self
 
     def __next__(self) -> Result:
-        """The next result; waits for it."""
+        """The next result; waits for it. Raises what `on_frame` or `on_lost` raised."""
         result = self._take()
         if result is None:
             raise StopIteration
@@ -75,6 +111,9 @@ class Watch(Iterator[Result], AsyncIterator[Result]):
     def _take(self) -> Result | None:
         while not self._closed:
             ended = self._camera.ended.is_set()
+            if self._error is not None:
+                self.close()
+                raise self._error
             try:
                 result = self._results.get(timeout=0 if ended else _LOOK_S)
             except queue.Empty:

@@ -18,6 +18,7 @@ from sanderling.text import printable
 _COMMANDS = {
     "run": "Run a pipeline on pictures, videos, cameras and streams.",
     "daemon": "Run cameras through pipelines until told to stop.",
+    "config": "Check a configuration, and describe it for editors.",
     "install": "Put the daemon in place as a systemd service.",
     "uninstall": "Take away what install put in place.",
     "explain": "Show each tensor of a pipeline: what it is, where it lives, what is copied.",

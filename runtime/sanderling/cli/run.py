@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from sanderling import wholefile
 from sanderling.cli.text import GivenPath, count, not_empty, table
 from sanderling.errors import FrameError, OutputError, PlanError, SourceError
 from sanderling.text import printable
@@ -20,11 +22,14 @@ from sanderling.text import printable
 if TYPE_CHECKING:
     import numpy as np
 
+    from sanderling.camera import Policy
     from sanderling.detections import Result
     from sanderling.frame import Frame
+    from sanderling.persist import Change
     from sanderling.pipeline import Pipeline
+    from sanderling.pool import Mode
     from sanderling.sinks import Sink
-    from sanderling.source import Source
+    from sanderling.source import Source, Stamp
 
 _ALIKE = 3
 """Failures of one stage for one reason that are told one by one; the sum counts the others."""
@@ -54,36 +59,124 @@ _SHOWN = 20
     callback=not_empty,
     help="Write the pictures with what was found drawn in; or those that the pipeline makes.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many frames.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Stop after so many frames; of a camera, results."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["latency", "throughput"]),
+    default="latency",
+    show_default=True,
+    help="One frame at a time on all cores, or several that overlap.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="FPS",
+    help="Frames a second at the most; what comes faster is dropped.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(["latest", "block", "sample"]),
+    help="What happens to frames that come while others are run: latest drops the older, sample the"
+    " newer, block lets the source wait.  [default: latest for cameras and streams, else block]",
+)
+@click.option(
+    "--trace",
+    "trace_path",
+    metavar="PATH",
+    callback=not_empty,
+    help="Write where the time went, as a Chrome trace (ui.perfetto.dev draws it).",
+)
 def command(
-    pipeline: Path, source: str, json_path: str | None, annotate: str | None, limit: int | None
+    pipeline: Path,
+    source: str,
+    json_path: str | None,
+    annotate: str | None,
+    limit: int | None,
+    mode: Mode,
+    rate: float,
+    policy: Policy | None,
+    trace_path: str | None,
 ) -> int:
-    """Run PIPELINE on a picture, a folder of pictures, a video, a camera or a stream."""
-    from sanderling import pipeline as pipelines  # noqa: PLC0415 - loads onnxruntime
-    from sanderling import sinks, sources  # noqa: PLC0415 - loads cv2
+    """Run PIPELINE on a picture, a folder of pictures, a video, a camera or a stream.
 
-    inputs = [pipeline, Path(source)]
+    A camera or a stream is run until Ctrl-C, or for --limit frames; when it is lost, it is opened
+    again.
+    """
+    from sanderling import pipeline as pipelines  # noqa: PLC0415 - loads onnxruntime
+    from sanderling import sources  # noqa: PLC0415 - loads cv2
+    from sanderling.trace import Trace  # noqa: PLC0415 - only what is needed
+
+    trace = Trace() if trace_path is not None else None
     with ExitStack() as stack:
-        opened_source = sources.open_source(source)
+        opened_source = sources.open_persistent(source, on_change=_tell, at_once=True)
         stack.callback(opened_source.close)
-        opened = stack.enter_context(pipelines.open(pipeline))
-        targets: list[Sink] = []
-        if json_path is not None:
-            if json_path != "-":
-                sinks.check_target(Path(json_path), inputs)
-            targets.append(sinks.JsonLines(json_path))
-            stack.callback(targets[-1].discard)
-        if annotate is not None:
-            target = sinks.annotation_target(annotate, Path(source), opened_source)
-            if json_path is not None and target == Path(json_path):
-                raise OutputError(f"{target}: --json and --annotate both write it")
-            # Of a folder, the sink itself compares each picture with what it would replace.
-            sinks.check_target(target, inputs[:1] if Path(source).is_dir() else inputs)
-            targets.append(sinks.annotated(target, Path(source), opened_source))
-            stack.callback(targets[-1].discard)
+        opened = stack.enter_context(pipelines.open(pipeline, mode=mode, trace=trace))
+        targets = _sinks(
+            stack, [pipeline, Path(source)], opened_source, json_path, annotate, trace_path
+        )
         run = _Run(opened, targets, quiet=json_path == "-")
-        run.all(opened_source, limit)
-        return run.finish()
+        run.all(opened_source, limit, rate, policy)
+        code = run.finish()
+        if trace is not None and trace_path is not None:
+            trace.write(Path(trace_path))
+        return code
+
+
+def _sinks(
+    stack: ExitStack,
+    inputs: list[Path],
+    source: Source,
+    json_path: str | None,
+    annotate: str | None,
+    trace_path: str | None,
+) -> list[Sink]:
+    """What takes the results; the stack takes away what is left unfinished.
+
+    Raises:
+        OutputError: a place cannot be written, or must not.
+    """
+    from sanderling import sinks  # noqa: PLC0415 - loads cv2
+
+    made: list[Sink] = []
+    written: dict[Path, str] = {}
+
+    def claim(target: Path, option: str, read: list[Path]) -> None:
+        if target in written:
+            raise OutputError(f"{target}: {written[target]} and {option} both write it")
+        sinks.check_target(target, read)
+        written[target] = option
+
+    def add(sink: Sink) -> None:
+        made.append(sink)
+        stack.callback(sink.discard)
+
+    if trace_path is not None:
+        wholefile.check_place(Path(trace_path))
+        claim(Path(trace_path), "--trace", inputs)
+    if json_path is not None:
+        if json_path != "-":
+            claim(Path(json_path), "--json", inputs)
+        add(sinks.JsonLines(json_path))
+    if annotate is not None:
+        path = inputs[1]
+        target = sinks.annotation_target(annotate, path, source)
+        # Of a folder, the sink itself compares each picture with what it would replace.
+        claim(target, "--annotate", inputs[:1] if path.is_dir() else inputs)
+        add(sinks.annotated(target, path, source))
+    return made
+
+
+def _tell(change: Change) -> None:
+    """Say that a camera is lost, and that it is back."""
+    if change.state != "connected":
+        click.echo(f"sanderling: {printable(change)}", err=True)
+
+
+class _Enough(Exception):
+    """So many frames as were asked for have been run."""
 
 
 class _Run:
@@ -93,60 +186,84 @@ class _Run:
         self._pipeline = pipeline
         self._sinks = sinks
         self._quiet = quiet
+        self._lock = threading.Lock()
+        self._limit: int | None = None
+        self._progress: Callable[[int], object] = lambda frames: None
         self._processed = 0
         self._lost: Counter[str] = Counter()
+        self._dropped: dict[str, int] = {}
         self._found: int | None = None
         self._timings: dict[str, list[int]] = {}
 
-    def all(self, source: Source, limit: int | None) -> None:
+    @property
+    def _full(self) -> bool:
+        return self._limit is not None and self._processed + self._lost.total() >= self._limit
+
+    def all(
+        self, source: Source, limit: int | None, rate: float = 0.0, policy: Policy | None = None
+    ) -> None:
         """Run every frame of the source."""
-        total = min(source.count, limit) if limit and source.count else source.count or limit
-        many = total is None or total > 1
-        with click.progressbar(
-            length=total or 0,
-            label="frames",
-            file=sys.stderr,
-            hidden=not (many and sys.stderr.isatty()),
-        ) as bar:
-            for frame in self._frames(source.frames()):
-                self._one(frame)
-                bar.update(1)
-                if limit is not None and self._processed + self._lost.total() >= limit:
-                    break
+        from sanderling.source import Limited  # noqa: PLC0415 - loads numpy
 
-    def _frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """The frames that can be read; the others are noted and passed over."""
-        while True:
+        self._limit = limit
+        total = min(source.count, limit) if limit and source.count else source.count or limit or 0
+        hidden = total == 1 or not sys.stderr.isatty()
+        with (
+            click.progressbar(
+                length=total, label="frames", file=sys.stderr, hidden=hidden or not total
+            ) as bar,
+            self._pipeline.watch(
+                source if limit is None or source.live else Limited(source, limit),
+                rate=rate,
+                policy=policy,
+                on_frame=self._one,
+                on_lost=self._fail,
+            ) as watch,
+        ):
+            self._progress = bar.update
             try:
-                yield next(frames)
-            except StopIteration:
-                return
-            except SourceError as exc:
-                self._lose("not readable", str(exc))
+                for _ in watch:
+                    if self._full:
+                        break
+            except _Enough:
+                pass
+            except KeyboardInterrupt:
+                # That is how the run of a camera ends. Half of a video is not what was asked for.
+                if not (source.live and self._processed):
+                    raise
+        self._dropped = watch.counts.dropped
 
-    def _one(self, frame: Frame) -> None:
-        try:
-            result = self._pipeline.run(frame)
-        except FrameError as exc:
-            self._lose(
-                f"{exc.reason} in {exc.stage}",
-                f"{frame.source}: frame {frame.sequence} failed: stage {exc}",
-            )
-            return
-        except PlanError as exc:
-            if not self._processed:
-                raise  # the pipeline itself, for all that is known
-            self._lose("not fitting", f"{frame.source}: frame {frame.sequence} failed: {exc}")
-            return
-        for sink in self._sinks:
-            sink.write(frame, result)
-        self._processed += 1
-        for stage, spent in result.timings_ns.items():
-            self._timings.setdefault(stage, []).append(spent)
-        if result.detections is not None:
-            self._found = (self._found or 0) + len(result.detections)
-        if not self._quiet and self._processed <= _SHOWN:
-            click.echo(printable(_line(result)))
+    def _one(self, frame: Frame, result: Result) -> None:
+        with self._lock:
+            if self._full:
+                return
+            for sink in self._sinks:
+                sink.write(frame, result)
+            self._processed += 1
+            for stage, spent in result.timings_ns.items():
+                self._timings.setdefault(stage, []).append(spent)
+            if result.detections is not None:
+                self._found = (self._found or 0) + len(result.detections)
+            if not self._quiet and self._processed <= _SHOWN:
+                click.echo(printable(_line(result)))
+            self._progress(1)
+
+    def _fail(self, stamp: Stamp | None, exc: Exception) -> None:
+        place = f"{stamp.name}: frame {stamp.sequence} failed: " if stamp is not None else ""
+        with self._lock:
+            if self._full:
+                return
+            if isinstance(exc, FrameError):
+                self._lose(f"{exc.reason} in {exc.stage}", f"{place}stage {exc}")
+            elif isinstance(exc, SourceError):
+                self._lose("not readable", str(exc))
+            elif isinstance(exc, PlanError) and self._processed:
+                self._lose("not fitting", f"{place}{exc}")
+            else:
+                raise exc  # the pipeline itself, for all that is known, or a fault of ours
+            self._progress(1)
+            if self._full:
+                raise _Enough
 
     def _lose(self, kind: str, message: str) -> None:
         self._lost[kind] += 1
@@ -178,6 +295,9 @@ class _Run:
         rows += [[stage, f"{ms:.2f}", f"{100 * ms / whole:.0f} %"] for stage, ms in medians.items()]
         rows.append(["all", f"{whole:.2f}", ""])
         found = "" if self._found is None else f", {self._found} found"
+        if self._dropped:
+            kinds = (f"{number} {kind}" for kind, number in sorted(self._dropped.items()))
+            found += f"; dropped: {', '.join(kinds)}"
         what = "Time a frame, median" if self._processed > 1 else "Time of the first frame, cold"
         return f"\n{count(self._processed, 'frame')} processed{found}. {what}:\n" + table(
             rows, right=(1, 2)

@@ -57,10 +57,7 @@ def open_source(where: str) -> Source:
         from sanderling.sources import libcamera  # noqa: PLC0415 - only what is needed
 
         return libcamera.parse(where)
-    if scheme := _SCHEME.match(where):
-        if scheme[1].lower() not in STREAMS:
-            known = ", ".join(f"{name}://" for name in STREAMS)
-            raise SourceError(f"{masked(where)}: streams are {known}")
+    if _is_stream(where):
         from sanderling.sources import camera  # noqa: PLC0415 - loads cv2
 
         return camera.Stream(where)
@@ -77,17 +74,19 @@ def open_persistent(
     stall_s: float = 10.0,
     backoff: Backoff | None = None,
     on_change: Callable[[Change], None] | None = None,
+    at_once: bool = False,
 ) -> Source:
     """The source of this name; a camera or a stream is opened again whenever it is lost.
 
-    Nothing is opened before the first `grab` of such a source. Files end, and sockets wait by
-    themselves for whoever pushes: those are as from `open_source`.
+    Nothing is opened before the first `grab` of such a source, unless that is asked for. Files end,
+    and sockets wait by themselves for whoever pushes: those are as from `open_source`.
 
     Args:
         where: as for `open_source`.
         stall_s: a camera or stream that gives nothing for so long is opened again.
         backoff: how long to wait before each attempt.
         on_change: is told when the connection is there, is lost, and is tried again.
+        at_once: open it now, so that what cannot be opened at all is an error.
 
     Raises:
         SourceError: there is nothing there, and coming back makes no sense.
@@ -102,7 +101,57 @@ def open_persistent(
         stall_s=stall_s,
         backoff=backoff,
         on_change=on_change,
+        first=open_source(where) if at_once else None,
     )
+
+
+def examine(where: str) -> tuple[int, int] | None:
+    """Check how a source is written, as far as that goes without a camera or a network.
+
+    Args:
+        where: as for `open_source`.
+
+    Returns:
+        Width and height up to which its frames go, in pixels; None where that is not known before
+        it is opened.
+
+    Raises:
+        SourceError: it is written wrongly, or names a file that is not there.
+    """
+    if where.startswith("pattern:"):
+        from sanderling.sources import pattern  # noqa: PLC0415 - only what is needed
+
+        return pattern.parse(where).size
+    if where.startswith("unix:"):
+        from sanderling.sources import listening  # noqa: PLC0415 - only what is needed
+
+        listening.read(where)
+        return None
+    if where.startswith("libcamera:"):
+        from sanderling.sources import libcamera  # noqa: PLC0415 - only what is needed
+
+        asked = libcamera.read(where)
+        return asked.width, asked.height
+    if _is_stream(where):
+        return None
+    if _is_camera(where):
+        from sanderling.sources import camera  # noqa: PLC0415 - loads cv2
+
+        wanted = camera.read_camera(where)
+        return (wanted.width, wanted.height) if wanted.width and wanted.height else None
+    return _first_size(_open_file(where))
+
+
+def _first_size(source: Source) -> tuple[int, int] | None:
+    try:
+        if source.grab() is None:
+            return None
+        height, width = source.retrieve().shape[:2]
+    except SourceError:  # one bad picture is no fault of the configuration
+        return None
+    finally:
+        source.close()
+    return width, height
 
 
 def comes_back(where: str) -> bool:
@@ -121,10 +170,12 @@ def is_path(where: str) -> bool:
     return not (where.startswith(prefixes) or _SCHEME.match(where) or _is_camera(where))
 
 
-def is_stream(where: str) -> bool:
-    """Whether this is the address of a stream, of a kind that can be read."""
+def _is_stream(where: str) -> bool:
     scheme = _SCHEME.match(where)
-    return scheme is not None and scheme[1].lower() in STREAMS
+    if scheme and scheme[1].lower() not in STREAMS:
+        known = ", ".join(f"{name}://" for name in STREAMS)
+        raise SourceError(f"{masked(where)}: streams are {known}")
+    return scheme is not None
 
 
 def _is_camera(where: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sanderling import capture
 from sanderling.sources.captured import Captured
 from sanderling.sources.options import Options
@@ -61,11 +63,22 @@ class Stream(Captured):
         )
 
 
-def parse_camera(where: str) -> Camera:
-    """The camera of this name: `0`, `/dev/video0` or `/dev/video0?width=1280&height=720`.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a V4L2 camera; see `Camera`."""
+
+    path: str
+    width: int
+    height: int
+    fps: int
+    fourcc: str
+
+
+def read_camera(where: str) -> Asked:
+    """What is asked for by this name: `0`, `/dev/video0` or `/dev/video0?width=1280&height=720`.
 
     Raises:
-        SourceError: an option is wrong, or it cannot be opened.
+        SourceError: an option is wrong.
     """
     path, _, query = where.partition("?")
     options = Options(where, query)
@@ -75,4 +88,16 @@ def parse_camera(where: str) -> Camera:
     fourcc = options.text("fourcc", r"[A-Za-z0-9]{4}", "MJPG or YUYV")
     options.done()
     device = f"/dev/video{int(path)}" if path.isdecimal() else path
-    return Camera(device, width=width, height=height, fps=fps, fourcc=fourcc.upper())
+    return Asked(device, width, height, fps, fourcc.upper())
+
+
+def parse_camera(where: str) -> Camera:
+    """The camera of this name; see `read_camera`.
+
+    Raises:
+        SourceError: an option is wrong, or it cannot be opened.
+    """
+    asked = read_camera(where)
+    return Camera(
+        asked.path, width=asked.width, height=asked.height, fps=asked.fps, fourcc=asked.fourcc
+    )

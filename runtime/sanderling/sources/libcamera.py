@@ -12,6 +12,7 @@ import struct
 import subprocess
 import termios
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -225,15 +226,21 @@ def has_picamera2() -> bool:
     return importlib.util.find_spec("picamera2") is not None
 
 
-def parse(where: str) -> Source:
-    """The camera of this name.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a libcamera camera: its number or name, pixels and frames a second."""
 
-    Args:
-        where: `libcamera:`, with a number or a name behind it where there are more, and
-            `?width=1280&height=720&fps=30`.
+    name: str
+    width: int
+    height: int
+    fps: int
+
+
+def read(where: str) -> Asked:
+    """What is asked for by this name; see `parse`.
 
     Raises:
-        SourceError: it is written wrongly, cannot be opened, or nothing is installed that could.
+        SourceError: it is written wrongly.
     """
     head, _, query = where.removeprefix("libcamera:").partition("?")
     options = Options(where, query)
@@ -245,6 +252,21 @@ def parse(where: str) -> Source:
         raise SourceError(
             f"{where}: not the number or the name of a camera, as `sanderling cameras` lists them"
         )
+    return Asked(head, width, height, fps)
+
+
+def parse(where: str) -> Source:
+    """The camera of this name.
+
+    Args:
+        where: `libcamera:`, with a number or a name behind it where there are more, and
+            `?width=1280&height=720&fps=30`.
+
+    Raises:
+        SourceError: it is written wrongly, cannot be opened, or nothing is installed that could.
+    """
+    asked = read(where)
+    head, width, height, fps = asked.name, asked.width, asked.height, asked.fps
     if has_picamera2() and (not head or head.isdecimal()):
         return Captured(
             where,

@@ -284,13 +284,22 @@ def _make_room(path: Path, name: str) -> None:
     raise SourceError(f"{name}: somebody listens there already; stop that, or take another path")
 
 
-def parse(where: str) -> Listening:
-    """The socket of this name: `unix:/run/sanderling/door.sock`.
+def read(where: str) -> Path:
+    """The path of the socket of this name: `unix:/run/sanderling/door.sock`.
 
     Raises:
-        SourceError: the path is empty or cannot be used.
+        SourceError: it is not a whole path.
     """
     path = where.removeprefix("unix:")
     if not path.startswith("/"):
         raise SourceError(f"{where}: write the whole path, such as unix:/run/sanderling/door.sock")
-    return Listening(Path(path))
+    return Path(path)
+
+
+def parse(where: str) -> Listening:
+    """The socket of this name; see `read`.
+
+    Raises:
+        SourceError: the path is empty or cannot be used.
+    """
+    return Listening(read(where))

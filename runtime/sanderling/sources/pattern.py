@@ -85,6 +85,12 @@ class Pattern(Source):
         self.fps = fps
         self.count = self._does.frames
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height up to which its frames go."""
+        widths, heights = zip(*self._does.sizes, strict=True)
+        return max(widths), max(heights)
+
     def grab(self) -> Stamp | None:
         """Wait for the time of the next frame; nothing is drawn yet."""
         self._grabbed = None
