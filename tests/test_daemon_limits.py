@@ -13,7 +13,7 @@ import pytest
 
 import daemonkit
 from commandline import COMMAND
-from sanderling import board, daemonfile, profile
+from sanderling import board, daemonfile, preflight, profile
 from sanderling.cores import Cores
 from sanderling.daemon import RESTART, settle
 from sanderling.deployment import usable_cores
@@ -57,6 +57,15 @@ def test_a_camera_whose_frames_are_too_large_is_refused_and_the_others_go_on(
         (words,) = going.said.all("camera_refused")
     assert words.startswith("pattern:320x240@50: its frames of 320 x 240 are 0.1 megapixels")
     assert "the profile own allows 0.05 (limits.megapixels): let the camera" in words
+
+
+def test_frames_that_will_be_too_large_are_noted_before_it_runs(tmp_path: Path) -> None:
+    path = daemonkit.write(tmp_path, TWO, eyes="")
+    (tmp_path / "own.toml").write_text('name = "own"\n[limits]\nmegapixels = 0.05\n')
+    report = preflight.check(path, board.read(daemonkit.BOARDS / "raspberry-pi-5"))
+    assert report.problems == []
+    (note,) = [one for one in report.notes if "megapixels" in one]
+    assert note.startswith("camera large: frames of 320 x 240 are more than the 0.05 megapixels")
 
 
 class Counting(Scripted):
