@@ -312,6 +312,32 @@ def test_a_camera_that_is_stopped_drops_what_waits(run) -> None:
     assert found.waiting == 0
 
 
+class Torn(Scripted):
+    """Is closed while somebody waits for the pixels of its third frame."""
+
+    def __init__(self) -> None:
+        super().__init__(numbered(9))
+        self.asked = threading.Event()
+
+    def retrieve(self, into: np.ndarray | None = None) -> np.ndarray:
+        if self._sequence == 3:
+            self.asked.set()
+            assert self._closed.wait(WAIT_S)
+            raise SourceError("scripted: there is no frame to retrieve")
+        return super().retrieve(into)
+
+
+def test_a_frame_that_stopping_takes_away_is_dropped_not_failed(run) -> None:
+    going = run()
+    source = Torn()
+    camera = going.add("a", source, BLOCK)
+    camera.start()
+    assert source.asked.wait(WAIT_S)
+    assert camera.stop(WAIT_S)
+    assert camera.counts() == Counts(3, 0, 2, {"shutdown": 1})
+    assert not going.events
+
+
 def test_the_sums_agree_at_every_moment(run) -> None:
     rng = np.random.default_rng(9)
     going = run(shape=Layout(3, 1, 2))

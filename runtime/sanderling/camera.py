@@ -287,6 +287,8 @@ class Camera:
             try:
                 stamp = self._source.grab()
             except SourceError as exc:
+                if self._stopping:
+                    return
                 self._account.capture()
                 self._lose("source", "unreadable", exc)
                 continue
@@ -316,7 +318,10 @@ class Camera:
                 self._line_up(_Taken(stamp, self._pixels(into, stamp, look), look, ticket))
             return
         except SourceError as exc:
-            self._lose("source", "unreadable", exc)
+            if self._stopping:  # the source was closed with the frame's pixels still in it
+                self._account.drop(counts.SHUTDOWN)
+            else:
+                self._lose("source", "unreadable", exc)
         except FrameError as exc:
             self._lose(exc.stage, exc.reason, exc)
         except InputError as exc:
