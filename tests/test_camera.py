@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from sanderling import stages
 from sanderling.camera import Camera, Event, Look, _Taken
 from sanderling.counts import Counts
 from sanderling.errors import SourceError
-from sanderling.pool import Layout, Pool, layout
+from sanderling.pool import Gate, Layout, Pool, layout
 from sanderling.source import Stamp
 from scripted import Scripted
 from supervised import wait_until
@@ -400,14 +401,40 @@ def test_a_fault_of_ours_costs_the_frame_not_the_camera(run) -> None:
     assert camera.counts() == Counts(4, 0, 3, {}, {("host", "internal"): 1})
 
 
+def test_a_gate_lets_so_many_in_at_a_time() -> None:
+    gate, inside, most, done = Gate(2), [], [], []
+
+    def go() -> None:
+        for number in range(200):
+            with contextlib.suppress(RuntimeError), gate:
+                inside.append(None)
+                most.append(len(inside))
+                time.sleep(0)
+                inside.pop()
+                if number % 7 == 0:
+                    raise RuntimeError("the model failed")
+        done.append(None)
+
+    threads = [threading.Thread(target=go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert len(done) == 4, "a place is given back whatever happens"
+    assert max(most) == 2
+
+
 @pytest.mark.parametrize(
     ("mode", "cores", "given", "wanted"),
     [
         ("latency", 4, {}, Layout(1, 4)),
         ("latency", 4, {"threads": 2}, Layout(1, 2)),
-        ("throughput", 4, {}, Layout(5, 1, 4)),
-        ("throughput", 4, {"threads": 2}, Layout(3, 2, 2)),
+        ("throughput", 4, {}, Layout(4, 1, 4)),
+        ("throughput", 4, {"threads": 2}, Layout(2, 2, 2)),
+        ("throughput", 4, {"threads": 3}, Layout(2, 3, 1)),
+        ("throughput", 5, {"threads": 2}, Layout(3, 2, 2)),
         ("throughput", 2, {"threads": 4}, Layout(2, 4, 1)),
+        ("throughput", 1, {}, Layout(2, 1, 1)),
         ("throughput", 4, {"lanes": 2}, Layout(2, 1, 4)),
     ],
 )

@@ -329,6 +329,8 @@ class Camera:
             try:
                 stamp = self._source.grab()
             except SourceError as exc:
+                if self._stopping:
+                    return
                 self._account.capture()
                 self._lose(None, "source", "unreadable", exc)
                 continue

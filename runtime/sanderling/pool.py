@@ -8,6 +8,7 @@ where they are.
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import Counter, deque
@@ -45,8 +46,9 @@ def layout(mode: Mode, cores: int, *, lanes: int = 0, threads: int = 0) -> Layou
     """The layout of a mode.
 
     `latency` gives one frame all cores. `throughput` runs a model on one core each, as many at a
-    time as there are cores, and has a lane more, so that the guests of one frame run while the
-    models of others do.
+    time as there are cores. Where that leaves a core free there is a lane more, so that the guests
+    of one frame run while the models of others do; where it does not, a lane more would only take
+    turns with the models. There are two lanes at the least.
 
     Args:
         mode: what matters.
@@ -58,7 +60,30 @@ def layout(mode: Mode, cores: int, *, lanes: int = 0, threads: int = 0) -> Layou
         return Layout(lanes or 1, threads or cores)
     threads = threads or 1
     models = max(1, cores // threads)
-    return Layout(lanes or models + 1, threads, models)
+    spare = models * threads < cores
+    return Layout(lanes or max(2, models + spare), threads, models)
+
+
+class Gate(AbstractContextManager[None]):
+    """Lets so many in at a time.
+
+    `threading.Semaphore` does the same in Python; here the one who leaves wakes the next with one
+    call, before it needs the interpreter's lock again.
+
+    Args:
+        width: how many.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(width):
+            self._places.put(None)
+
+    def __enter__(self) -> None:
+        self._places.get()
+
+    def __exit__(self, *exc: object) -> None:
+        self._places.put(None)
 
 
 class Customer(Protocol):
@@ -169,7 +194,7 @@ class Pool:
         self._trace = trace
         self._gate = gate
         if gate is None and 0 < layout.models < layout.lanes:
-            self._gate = threading.Semaphore(layout.models)
+            self._gate = Gate(layout.models)
         self._changed = threading.Condition()
         self._build = threading.Lock()
         self._now: Generation | None = None
