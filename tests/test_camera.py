@@ -512,7 +512,12 @@ def test_guests_that_remember_a_camera_are_given_back_where_it_has_gone(
     path = test_memory.write(tmp_path, "count")
     going = run(path)
     new = Pool("new", stages.load(path, threads=1), ONE)
-    script = [filled(5), filled(5), lambda: camera.move(new), filled(5)]
+
+    def move() -> None:
+        assert camera._turns.wait_idle(WAIT_S)
+        camera.move(new)
+
+    script = [filled(5), filled(5), move, filled(5)]
     camera = going.add("a", Scripted(script), BLOCK)
     going.finish()
     assert going.values("a") == [1, 2, 1]
