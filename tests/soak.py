@@ -284,7 +284,7 @@ class Soak:
     def _told(self, kind: str, of: str, text: str) -> None:
         if kind == "camera_connected":
             self.outcome.connections += of == "flapping"
-        elif kind not in {"camera_lost", "camera_retrying", "camera_trap"}:
+        elif kind not in {"camera_lost", "camera_retrying", "camera_trap", "sink_full"}:
             self.outcome.faults.append(f"{of}: {kind}: {text}")
 
     def _look(self, deployment: Deployment, seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,8 @@ from sanderling import stages
 from sanderling.camera import Camera, Event, Look, _Taken
 from sanderling.counts import Counts
 from sanderling.errors import SourceError
-from sanderling.pool import Gate, Layout, Pool, layout
+from sanderling.modelthreads import ModelThreads
+from sanderling.pool import Layout, Pool, layout
 from sanderling.source import Stamp
 from scripted import Scripted
 from supervised import wait_until
@@ -401,27 +401,39 @@ def test_a_fault_of_ours_costs_the_frame_not_the_camera(run) -> None:
     assert camera.counts() == Counts(4, 0, 3, {}, {("host", "internal"): 1})
 
 
-def test_a_gate_lets_so_many_in_at_a_time() -> None:
-    gate, inside, most, done = Gate(2), [], [], []
+def test_models_run_on_threads_of_their_own_so_many_at_a_time() -> None:
+    inside, most, names, done = [], [], set(), []
+    share = threading.Semaphore(2)
+    models = ModelThreads(3, "test", share)
+
+    def work(number: int) -> None:
+        inside.append(None)
+        most.append(len(inside))
+        names.add(threading.current_thread().name)
+        time.sleep(0)
+        inside.pop()
+        if number % 7 == 0:
+            raise RuntimeError(f"the model failed at {number}")
 
     def go() -> None:
+        run = models.entrance()
+        failed = 0
         for number in range(200):
-            with contextlib.suppress(RuntimeError), gate:
-                inside.append(None)
-                most.append(len(inside))
-                time.sleep(0)
-                inside.pop()
-                if number % 7 == 0:
-                    raise RuntimeError("the model failed")
-        done.append(None)
+            try:
+                run(partial(work, number))
+            except RuntimeError as exc:
+                failed += str(exc) == f"the model failed at {number}"
+        done.append(failed)
 
     threads = [threading.Thread(target=go) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(WAIT_S)
-    assert len(done) == 4, "a place is given back whatever happens"
+    models.close()
+    assert done == [29] * 4, "each fails where it is waited for, and goes on"
     assert max(most) == 2
+    assert names <= {f"test-model-{number}" for number in range(3)}
 
 
 @pytest.mark.parametrize(
@@ -429,12 +441,11 @@ def test_a_gate_lets_so_many_in_at_a_time() -> None:
     [
         ("latency", 4, {}, Layout(1, 4)),
         ("latency", 4, {"threads": 2}, Layout(1, 2)),
-        ("throughput", 4, {}, Layout(4, 1, 4)),
-        ("throughput", 4, {"threads": 2}, Layout(2, 2, 2)),
-        ("throughput", 4, {"threads": 3}, Layout(2, 3, 1)),
-        ("throughput", 5, {"threads": 2}, Layout(3, 2, 2)),
-        ("throughput", 2, {"threads": 4}, Layout(2, 4, 1)),
-        ("throughput", 1, {}, Layout(2, 1, 1)),
+        ("throughput", 4, {}, Layout(6, 1, 4)),
+        ("throughput", 4, {"threads": 2}, Layout(4, 2, 2)),
+        ("throughput", 4, {"threads": 3}, Layout(3, 3, 1)),
+        ("throughput", 2, {"threads": 4}, Layout(3, 4, 1)),
+        ("throughput", 1, {}, Layout(3, 1, 1)),
         ("throughput", 4, {"lanes": 2}, Layout(2, 1, 4)),
     ],
 )

@@ -273,8 +273,8 @@ def test_pipelines_of_a_daemon_have_the_same_cores(tmp_path: Path) -> None:
     with daemonkit.running(tmp_path) as going:
         pools = [one.pool for one in going.daemon._deployment._pipelines.values()]
         assert [pool.layout.threads for pool in pools] == [1, 1]
-        assert pools[0]._gate is not None
-        assert pools[0]._gate._cores is pools[1]._gate._cores  # type: ignore[attr-defined]
+        assert pools[0]._share is not None
+        assert pools[0]._share._cores is pools[1]._share._cores  # type: ignore[attr-defined]
 
 
 def test_profiles_that_come_with_the_package_ask_for_no_more_than_their_boards_have() -> None:

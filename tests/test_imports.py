@@ -24,7 +24,7 @@ PACKAGE = Path(sanderling.__file__).resolve().parent
 LAYERS = {
     0: """errors tensor frame detections abi config policy manifest metadata
           wasmfile families wiring breaker text schema source counts turns pace
-          thermal variants tomlfile profile daemonfile detached pattern persist
+          thermal modelthreads variants tomlfile profile daemonfile detached pattern persist
           trace cores limited agreement""",
     1: """guest compiled ticker model imaging sources sinks library board
           wholefile lines logs statuspipe systemd opencv capture push devices

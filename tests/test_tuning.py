@@ -120,7 +120,7 @@ def test_candidates_begin_with_the_pipelines_own_way() -> None:
     found = candidates.candidates([OWN, FLOAT], 2)
     assert found[:4] == [
         Candidate(OWN, 2), Candidate(FLOAT, 2),
-        Candidate(OWN, 1, "throughput", 3), Candidate(FLOAT, 1, "throughput", 3)]  # fmt: skip
+        Candidate(OWN, 1, "throughput", 4), Candidate(FLOAT, 1, "throughput", 4)]  # fmt: skip
     assert len(set(found)) == len(found) == 8
 
 
@@ -128,9 +128,9 @@ def test_candidates_begin_with_the_pipelines_own_way() -> None:
     ("cores", "overlapping"),
     [
         (1, []),
-        (2, [(1, 3), (2, 2)]),
-        (4, [(1, 5), (2, 3), (4, 2)]),
-        (6, [(1, 7), (2, 4), (3, 3), (6, 2)]),
+        (2, [(1, 4), (2, 3)]),
+        (4, [(1, 6), (2, 4), (4, 3)]),
+        (6, [(1, 8), (2, 5), (3, 4), (6, 3)]),
     ],
 )
 def test_threads_that_leave_no_core_over_are_tried_where_stages_overlap(

@@ -17,6 +17,7 @@ from sanderling.errors import ModelRunError
 from sanderling.frame import Image
 from sanderling.memory import Memory
 from sanderling.model import Binding
+from sanderling.modelthreads import RunModel
 from sanderling.plan import Placed, Plan, Tensor
 from sanderling.step import Moment, Step
 from sanderling.tensor import TensorType, shape_text
@@ -181,10 +182,10 @@ class _ModelWork:
         plan: Plan,
         stage: Placed,
         shape_of: Callable[[Tensor], Shape],
-        gate: AbstractContextManager[object] | None,
+        run_model: RunModel | None,
     ) -> None:
         assert stage.model is not None
-        self._plan, self._model, self._gate = plan, stage.model, gate
+        self._plan, self._model, self._run_model = plan, stage.model, run_model
         self.name = stage.name
         self._inputs = [tensor for tensor in stage.inputs if tensor is not None]
         self._outputs = [tensor for tensor in stage.outputs if tensor is not None]
@@ -205,11 +206,10 @@ class _ModelWork:
         for shape, bound in self._checked:
             if shape() != bound:
                 raise self._misfit()
-        if self._gate is None:
+        if self._run_model is None:
             self._run()
         else:
-            with self._gate:
-                self._run()
+            self._run_model(self._run)
         return True
 
     def _misfit(self) -> ModelRunError:
@@ -264,8 +264,11 @@ class _RowsWork(_ModelWork):
             raise self._misfit()
         at_once = count if self._batch else 1
         for first in range(0, count, max(1, at_once)):
-            with self._gate or nullcontext():
-                self._binding(first, at_once).run()
+            run = self._binding(first, at_once).run
+            if self._run_model is None:
+                run()
+            else:
+                self._run_model(run)
         if count != self.count:
             self.count = count
             for reader, port, tensor in self._readers:
@@ -278,7 +281,7 @@ class Lane:
 
     Args:
         plan: what to run; the lane owns it from here on.
-        gate: held while a model runs: how many may do so at a time is decided outside.
+        run_model: runs a model: where, and how many at a time, is decided outside. None: here.
         trace: told of each stage.
 
     Attributes:
@@ -289,11 +292,11 @@ class Lane:
         self,
         plan: Plan,
         *,
-        gate: AbstractContextManager[object] | None = None,
+        run_model: RunModel | None = None,
         trace: Trace | None = None,
     ) -> None:
         self.plan = plan
-        self._gate = gate
+        self._run_model = run_model
         self._trace = trace
         self._steps = [
             stage.step for stage in plan.stages if stage.step is not None and not stage.stateful
@@ -345,9 +348,11 @@ class Lane:
         if stage.step is not None:
             return stage.step.run
         if stage.rows:
-            self._shapes[index] = rows = _RowsWork(self.plan, stage, self._shape_of, self._gate)
+            self._shapes[index] = rows = _RowsWork(
+                self.plan, stage, self._shape_of, self._run_model
+            )
             return rows
-        return _ModelWork(self.plan, stage, self._shape_of, self._gate)
+        return _ModelWork(self.plan, stage, self._shape_of, self._run_model)
 
     def _shape_of(self, tensor: Tensor) -> Shape:
         """What tells a tensor's shape on this frame."""

@@ -8,7 +8,6 @@ where they are.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import Counter, deque
@@ -22,6 +21,7 @@ from sanderling import plan as planning
 from sanderling.assembler import Assembler
 from sanderling.lane import Lane, Trace
 from sanderling.memory import Memory
+from sanderling.modelthreads import ModelThreads, RunModel, holding
 from sanderling.stages import Stages
 
 Mode = Literal["latency", "throughput"]
@@ -42,13 +42,16 @@ class Layout:
     models: int = 0
 
 
+LANES_AHEAD = 2
+"""Lanes whose guests run while the models of others do: one before its model, one behind it."""
+
+
 def layout(mode: Mode, cores: int, *, lanes: int = 0, threads: int = 0) -> Layout:
     """The layout of a mode.
 
     `latency` gives one frame all cores. `throughput` runs a model on one core each, as many at a
-    time as there are cores. Where that leaves a core free there is a lane more, so that the guests
-    of one frame run while the models of others do; where it does not, a lane more would only take
-    turns with the models. There are two lanes at the least.
+    time as there are cores, each on a thread of its own; there are `LANES_AHEAD` lanes more than
+    models, so that the next frame is ready whenever a model is.
 
     Args:
         mode: what matters.
@@ -60,30 +63,7 @@ def layout(mode: Mode, cores: int, *, lanes: int = 0, threads: int = 0) -> Layou
         return Layout(lanes or 1, threads or cores)
     threads = threads or 1
     models = max(1, cores // threads)
-    spare = models * threads < cores
-    return Layout(lanes or max(2, models + spare), threads, models)
-
-
-class Gate(AbstractContextManager[None]):
-    """Lets so many in at a time.
-
-    `threading.Semaphore` does the same in Python; here the one who leaves wakes the next with one
-    call, before it needs the interpreter's lock again.
-
-    Args:
-        width: how many.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(width):
-            self._places.put(None)
-
-    def __enter__(self) -> None:
-        self._places.get()
-
-    def __exit__(self, *exc: object) -> None:
-        self._places.put(None)
+    return Layout(lanes or models + LANES_AHEAD, threads, models)
 
 
 class Customer(Protocol):
@@ -176,8 +156,7 @@ class Pool:
         loaded: the pipeline; the pool owns it.
         layout: how it uses the cores.
         trace: makes what is told of each stage of a lane, by the lane's number.
-        gate: held while a model runs, where pools share the cores; in place of the layout's
-            `models`, which it must not exceed.
+        share: held while a model runs, where pools share the cores.
     """
 
     def __init__(
@@ -186,15 +165,16 @@ class Pool:
         loaded: Stages,
         layout: Layout,
         trace: Callable[[str, int], Trace] | None = None,
-        gate: AbstractContextManager[object] | None = None,
+        share: AbstractContextManager[object] | None = None,
     ) -> None:
         self.name = name
         self.loaded = loaded
         self.layout = layout
         self._trace = trace
-        self._gate = gate
-        if gate is None and 0 < layout.models < layout.lanes:
-            self._gate = Gate(layout.models)
+        self._share = share
+        self._models = (
+            ModelThreads(layout.models, name, share) if 0 < layout.models < layout.lanes else None
+        )
         self._changed = threading.Condition()
         self._build = threading.Lock()
         self._now: Generation | None = None
@@ -264,13 +244,19 @@ class Pool:
             if generation is not None:
                 self._take_over(generation)
 
+    def _entrance(self) -> RunModel | None:
+        """Where a lane runs its models."""
+        if self._models is not None:
+            return self._models.entrance()
+        return holding(self._share) if self._share is not None else None
+
     def _generation(self, loaded: Stages, height: int, width: int) -> Generation:
         lanes: list[Lane] = []
         try:
             for number in range(self.layout.lanes):
                 trace = self._trace(self.name, number) if self._trace else None
                 plan = planning.make(loaded, height, width)
-                lanes.append(Lane(plan, gate=self._gate, trace=trace))
+                lanes.append(Lane(plan, run_model=self._entrance(), trace=trace))
         except BaseException:
             for lane in lanes:
                 lane.close()
@@ -432,3 +418,5 @@ class Pool:
                 if generation is not None:
                     generation.close()
             self._now, self._old, self._idle = None, [], []
+        if self._models is not None:
+            self._models.close()

@@ -56,7 +56,7 @@ class Case:
 
 def cases(cores: int) -> list[Case]:
     """Those that make sense on so many cores."""
-    found = [Case("one model of 1 thread", Layout(2, 1, 1))]
+    found = [Case("one model of 1 thread", Layout(3, 1, 1))]
     if cores > 1:
         found += [
             Case(f"one model of {cores} threads", layout("throughput", cores, threads=cores)),
