@@ -23,8 +23,9 @@ import numpy as np
 
 import rtsp
 from sanderling import imaging, pattern, sources, stages
-from sanderling.camera import Camera, Event, Look, connection
+from sanderling.camera import Camera
 from sanderling.counts import Counts
+from sanderling.look import Event, Look, connection
 from sanderling.pool import Pool, layout
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

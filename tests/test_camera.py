@@ -14,9 +14,10 @@ import pytest
 import hostile
 import test_memory
 from sanderling import stages
-from sanderling.camera import Camera, Event, Look, _Taken
+from sanderling.camera import Camera
 from sanderling.counts import Counts
 from sanderling.errors import SourceError
+from sanderling.look import Event, Look, Taken
 from sanderling.modelthreads import ModelThreads
 from sanderling.pool import Layout, Pool, layout
 from sanderling.source import Stamp
@@ -552,7 +553,7 @@ def test_a_camera_whose_frames_do_not_fit_those_of_another_loses_them_in_words(
     with camera._changed:
         camera._account.capture()
         stamp = Stamp(0, 1, 1, name="scripted")
-        camera._waiting = _Taken(stamp, filled(20, 8, 8), BLOCK, camera._turns.draw())
+        camera._waiting = Taken(stamp, filled(20, 8, 8), BLOCK, camera._turns.draw())
     camera.serve(held)
     going.pool.give_back(held)
     assert camera.counts() == Counts(1, 0, 0, {}, {("plan", "refused"): 1})

@@ -11,7 +11,7 @@ import pytest
 
 import adding
 import hostile
-from sanderling import daemonfile
+from sanderling import daemonfile, stages
 from sanderling.deployment import Deployment
 from sanderling.errors import ConfigError, InputError
 from sanderling.profile import Preferred
@@ -129,6 +129,26 @@ def test_a_changed_part_takes_over_between_two_frames(
         sums = site.sums(camera)
         assert sums == sorted(sums, key=[111, wanted].index), "old ones, then new ones"
         whole(site, camera)
+
+
+def test_a_part_that_is_written_while_it_is_read_is_seen(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = stages.load_file
+
+    def meanwhile(*args: object, **named: object) -> object:
+        loaded = load(*args, **named)
+        adding.write_model(site.folder, 3)
+        return loaded
+
+    monkeypatch.setattr(stages, "load_file", meanwhile)
+    site.apply(BASE)
+    monkeypatch.undo()
+    site.deployment.changed()
+    assert site.deployment.changed(), "what runs is the model of before"
+    site.apply(BASE)
+    site.wait(lambda: 113 in site.sums("a"))
+    assert not any(site.deployment.changed() for _ in range(3))
 
 
 def test_a_parameter_in_the_daemon_s_file_wins(site: Site) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from sanderling import counts, daemonfile, errors
-from sanderling.camera import Policy
+from sanderling.look import Policy
 from sanderling.persist import Change
 from test_docs import blocks, said, table
 

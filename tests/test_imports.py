@@ -29,7 +29,7 @@ LAYERS = {
     1: """guest compiled ticker model imaging sources sinks library board
           wholefile lines logs statuspipe systemd opencv capture push devices
           staging""",
-    2: """stages step lane plan memory assembler pipeline pool camera watch outlet
+    2: """stages step lane plan memory assembler pipeline pool look camera watch outlet
           deployment checks tuning candidates readable""",
     3: "cli __main__ child supervisor daemon service preflight",
 }

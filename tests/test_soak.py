@@ -18,9 +18,10 @@ import pytest
 import soak
 import vitals
 from sanderling import stages
-from sanderling.camera import Camera, Look, Policy
+from sanderling.camera import Camera
 from sanderling.detections import Result
 from sanderling.frame import Frame
+from sanderling.look import Look, Policy
 from sanderling.pool import Layout, Pool
 from sanderling.sources import open_source
 from vitals import Vitals

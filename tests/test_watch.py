@@ -13,9 +13,9 @@ import pytest
 import hostile
 import sanderling
 import test_memory
-from sanderling.camera import Event
 from sanderling.counts import Counts
 from sanderling.errors import ConfigError, SourceError
+from sanderling.look import Event
 from sanderling.pipeline import Pipeline
 from sanderling.trace import Trace
 from scripted import Scripted

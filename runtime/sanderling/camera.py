@@ -9,162 +9,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
-
-import numpy as np
 
 from sanderling import counts
 from sanderling.counts import Account, Counts
 from sanderling.detections import Result
-from sanderling.errors import ConfigError, FrameError, InputError, PlanError, SourceError
+from sanderling.errors import FrameError, InputError, PlanError, SourceError
 from sanderling.frame import Frame, Image, check_image
 from sanderling.lane import Job
+from sanderling.look import Buffers, Event, Look, Taken
 from sanderling.pace import Pace
-from sanderling.persist import Change
 from sanderling.pool import Held, Pool
 from sanderling.source import Source, Stamp
 from sanderling.turns import Turns
 
-Policy = Literal["latest", "block", "sample"]
-Paint = Callable[[Image], None]
-"""Blackens, in place, what nobody may look at."""
-
 _PUBLISH = "publish"
 """The point at which results are handed out, among those where frames take turns."""
-MAX_SIDE = 1 << 14
-"""Pixels of a frame's side at the most."""
 _SAME_S = 60.0
 """Seconds in which an event of one kind is told once; the counts have them all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How a camera's frames are taken.
-
-    Attributes:
-        policy: what happens when frames come faster than they can be processed. `latest`: the
-            newest waits, an older one is dropped. `block`: the source waits. `sample`: the one that
-            waits is kept, a newer one is dropped.
-        rate: frames a second at the most; 0 for all.
-        roi: x1, y1, x2, y2 in pixels, the region of interest: only this part is looked at.
-        paint: blackens what nobody may look at, before anything sees it.
-    """
-
-    policy: Policy = "latest"
-    rate: float = 0.0
-    roi: tuple[int, int, int, int] | None = None
-    paint: Paint | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that a person may want to know.
-
-    Attributes:
-        camera: which.
-        kind: one word, such as `ended`, `failed` or `refused`.
-        text: in words.
-    """
-
-    camera: str
-    kind: str
-    text: str
-
-
-def connection(camera: str, change: Change) -> Event:
-    """What became of a live source's connection, as an event."""
-    return Event(camera, change.state, str(change))
-
-
-def mask_of(polygons: Sequence[Sequence[tuple[int, int]]]) -> Paint | None:
-    """What blackens these polygons.
-
-    Args:
-        polygons: each at least three corners, x and y in pixels of the frame.
-
-    Raises:
-        ConfigError: one has fewer corners, or a corner that no frame has.
-    """
-    if not polygons:
-        return None
-    for polygon in polygons:
-        if len(polygon) < 3:
-            raise ConfigError(f"mask: a polygon of {len(polygon)} corners; it needs at least 3")
-        for x, y in polygon:
-            if not (0 <= x <= MAX_SIDE and 0 <= y <= MAX_SIDE):
-                raise ConfigError(f"mask: the corner {x}, {y} is not within 0 to {MAX_SIDE}")
-    from sanderling import imaging  # noqa: PLC0415 - loads cv2
-
-    return partial(imaging.blacken, polygons=imaging.outlines(polygons))
-
-
-@dataclass(slots=True)
-class _Taken:
-    """A frame with its pixels and its place in the order.
-
-    Attributes:
-        stamp: its number and times.
-        image: its pixels.
-        look: how it is looked at.
-        ticket: its place among the frames of its camera.
-        straight: the pixels may be in the memory of a lane.
-    """
-
-    stamp: Stamp
-    image: Image
-    look: Look
-    ticket: int
-    straight: bool = False
-
-    @property
-    def corner(self) -> tuple[int, int]:
-        """Where what is looked at begins, x and y."""
-        return self.look.roi[:2] if self.look.roi is not None else (0, 0)
-
-    @property
-    def part(self) -> Image:
-        """What is looked at, without a copy.
-
-        Raises:
-            ConfigError: the region of interest is not inside the frame.
-        """
-        if self.look.roi is None:
-            return self.image
-        x1, y1, x2, y2 = self.look.roi
-        height, width = self.image.shape[:2]
-        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
-            raise ConfigError(
-                f"{self.stamp.name}: the roi {x1}, {y1} to {x2}, {y2} is not inside its frames"
-                f" of {width} x {height}"
-            )
-        return self.image[y1:y2, x1:x2]
-
-
-class _Buffers:
-    """Pictures of one shape that are used again and again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._free: list[Image] = []
-        self._shape: tuple[int, ...] = ()
-
-    def take(self, shape: tuple[int, ...]) -> Image:
-        """One that nobody uses."""
-        with self._lock:
-            if shape == self._shape and self._free:
-                return self._free.pop()
-        return np.empty(shape, np.uint8)
-
-    def give_back(self, image: Image) -> None:
-        """It is not used any more."""
-        with self._lock:
-            if image.shape != self._shape:
-                self._shape, self._free = image.shape, []
-            self._free.append(image)
 
 
 class Camera:
@@ -215,9 +79,9 @@ class Camera:
         self._pace = Pace(look.rate)
         self._account = Account()
         self._turns = Turns()
-        self._buffers = _Buffers()
+        self._buffers = Buffers()
         self._changed = threading.Condition()
-        self._waiting: _Taken | None = None
+        self._waiting: Taken | None = None
         self._ahead = ahead
         self._out = 0
         self._stopping = False
@@ -360,7 +224,7 @@ class Camera:
                 self._go_straight(held, stamp, look, ticket)
             else:
                 into = self._buffers.take(self._shape) if self._shape else None
-                self._line_up(_Taken(stamp, self._pixels(into, stamp, look), look, ticket))
+                self._line_up(Taken(stamp, self._pixels(into, stamp, look), look, ticket))
 
     @contextmanager
     def _accounted(self, stamp: Stamp, ticket: int) -> Iterator[None]:
@@ -416,7 +280,7 @@ class Camera:
             held.pool.give_back(held)
             self._comes_to_nothing()
             raise
-        taken = _Taken(stamp, image, look, ticket, straight=True)
+        taken = Taken(stamp, image, look, ticket, straight=True)
         if held.lane.plan.fits(image.shape):
             held.pool.submit(held, partial(self._run, taken, held))
         else:  # the source has just changed its resolution
@@ -424,7 +288,7 @@ class Camera:
             self._comes_to_nothing()
             self._line_up(taken)
 
-    def _line_up(self, taken: _Taken) -> None:
+    def _line_up(self, taken: Taken) -> None:
         """Let a frame wait for a lane, in the place of an older one."""
         while True:
             pool = self._pool
@@ -455,7 +319,7 @@ class Camera:
             self._refused = (key, exc)
             raise
 
-    def _withdraw(self, taken: _Taken) -> bool:
+    def _withdraw(self, taken: Taken) -> bool:
         """Let a frame no longer wait; whether it still did."""
         with self._changed:
             if self._waiting is not taken:
@@ -464,7 +328,7 @@ class Camera:
             self._changed.notify_all()
             return True
 
-    def _release(self, taken: _Taken) -> None:
+    def _release(self, taken: Taken) -> None:
         if not taken.straight:
             self._buffers.give_back(taken.image)
 
@@ -490,7 +354,7 @@ class Camera:
                 " different sizes a [[pipeline]] each"
             )
 
-    def _run(self, taken: _Taken, held: Held) -> None:
+    def _run(self, taken: Taken, held: Held) -> None:
         """Run a frame on a lane, and say what became of it."""
         stamp = taken.stamp
         self._pace.ran(stamp.captured_ns)
@@ -520,7 +384,7 @@ class Camera:
                 self._comes_to_nothing()
 
     @contextmanager
-    def _turn(self, taken: _Taken, held: Held, stage: int) -> Iterator[None]:
+    def _turn(self, taken: Taken, held: Held, stage: int) -> Iterator[None]:
         """A guest that remembers sees the frames in order, and forgets where they begin anew."""
         with self._turns.at((held.generation, stage), taken.ticket):
             if taken.stamp.restarted:

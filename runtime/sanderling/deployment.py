@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sanderling import config, daemonfile, sources, stages
-from sanderling.camera import Camera, Event, Look, connection, mask_of
+from sanderling import config, daemonfile, library, sources, stages
+from sanderling.camera import Camera
 from sanderling.cores import Cores
 from sanderling.daemonfile import CameraTable, DaemonFile, PipelineTable, SinkTable
 from sanderling.detections import Result
@@ -22,10 +22,11 @@ from sanderling.errors import InputError
 from sanderling.frame import Frame
 from sanderling.limited import Limited
 from sanderling.lines import Line, LineSink
+from sanderling.look import Event, Look, connection, mask_of
 from sanderling.outlet import Outlet
 from sanderling.pool import Layout, Mode, Pool, Prepared, layout
 from sanderling.profile import Preferred
-from sanderling.stages import GuestStage, Stages
+from sanderling.stages import Stages
 from sanderling.trace import Trace
 
 _GRACE_S = 0.05
@@ -198,9 +199,8 @@ class Deployment:
         shape = self._layout(table)
         if table.smaller is not None and not eased:
             read(table, self._path(table.smaller), self._where)  # when it is hot is too late
+        files, seen = _made_of(paths[0])
         loaded = self._load(table, shape, eased=eased)
-        files = _made_of(loaded, paths[0])
-        seen = signature(files)
         if running is not None and running.layout == shape:
             prepared = running.pool.prepare(loaded)
             return _Next(running, prepared, None, table, files, seen, eased)
@@ -425,11 +425,10 @@ class Deployment:
 
     def _switch(self, running: _Running, *, smaller: bool) -> None:
         """Go over to the smaller version of a pipeline, or back."""
-        loaded = self._load(running.table, running.layout, eased=smaller)
         name = running.table.smaller if smaller else running.table.file
         assert name is not None
-        files = _made_of(loaded, self._path(name))
-        seen = signature(files)
+        files, seen = _made_of(self._path(name))
+        loaded = self._load(running.table, running.layout, eased=smaller)
         running.pool.replace(running.pool.prepare(loaded))
         running.files, running.seen, running.eased = files, seen, smaller
 
@@ -531,13 +530,22 @@ def read(table: PipelineTable, path: Path, where: Path) -> config.PipelineFile:
     return config.with_params(config.read(path), table.params, place, path)
 
 
-def _made_of(loaded: Stages, path: Path) -> tuple[Path, ...]:
-    """The files that a pipeline was made of."""
-    parts = [
-        Path(stage.module.path if isinstance(stage, GuestStage) else stage.model.path)
-        for stage in loaded.stages
-    ]
-    return (path, *dict.fromkeys(parts))
+def _made_of(path: Path) -> tuple[tuple[Path, ...], Signature]:
+    """The files that a pipeline is made of, and how they are before they are read.
+
+    What is written while it is loaded then differs from this, and is seen at the next look.
+
+    Raises:
+        ConfigError: the pipeline file is wrong, or names what is not there.
+    """
+    own = signature([path])
+    file = config.read(path)
+    parts: dict[Path, None] = {}
+    for stage, name in zip(file.stages, config.stage_names(file), strict=True):
+        kind, wanted = ("guest", stage.guest) if stage.guest else ("model", stage.model)
+        where = f"{path}: stage {name}"
+        parts[library.find(kind, wanted or "", path.parent, where)] = None
+    return (path, *parts), own + signature(parts)
 
 
 def _discard(one: _Next) -> None:

@@ -10,11 +10,11 @@ from types import TracebackType
 from sanderling import config, sources, stages
 from sanderling import plan as planning
 from sanderling.assembler import Assembler
-from sanderling.camera import Event, Look, Policy, connection, mask_of
 from sanderling.detections import Result
 from sanderling.errors import ConfigError
 from sanderling.frame import Frame, Image, check_image
 from sanderling.lane import Job, Lane
+from sanderling.look import Event, Look, Policy, connection, mask_of
 from sanderling.memory import Memory
 from sanderling.plan import Plan
 from sanderling.pool import Layout, Mode, Pool, layout

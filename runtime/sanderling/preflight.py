@@ -16,10 +16,10 @@ from sanderling import (
     tomlfile,
 )
 from sanderling.board import Board
-from sanderling.camera import mask_of
 from sanderling.daemon import Settings
 from sanderling.daemonfile import CameraTable, DaemonFile, PipelineTable, SinkTable
 from sanderling.errors import ConfigError, InputError, OutputError
+from sanderling.look import mask_of
 from sanderling.pool import Layout
 from sanderling.profile import Preferred
 from sanderling.stages import Stages

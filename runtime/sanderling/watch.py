@@ -7,10 +7,11 @@ import queue
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 
-from sanderling.camera import Camera, Event, Look
+from sanderling.camera import Camera
 from sanderling.counts import Counts
 from sanderling.detections import Result
 from sanderling.frame import Frame
+from sanderling.look import Event, Look
 from sanderling.pool import Pool
 from sanderling.source import Source, Stamp
 

@@ -26,8 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from sanderling import sources, stages
-from sanderling.camera import Camera, Look
+from sanderling.camera import Camera
 from sanderling.lines import Line
+from sanderling.look import Look
 from sanderling.model import Binding
 from sanderling.outlet import Outlet
 from sanderling.pool import Mode, Pool, layout

@@ -29,8 +29,9 @@ import numpy as np
 import onnxruntime as ort
 
 from sanderling import imaging, stages
-from sanderling.camera import Camera, Look
+from sanderling.camera import Camera
 from sanderling.frame import Image
+from sanderling.look import Look
 from sanderling.pool import Layout, Pool, layout
 from sanderling.source import Source, Stamp
 from sanderling.trace import Trace

@@ -22,9 +22,9 @@ from sanderling.text import printable
 if TYPE_CHECKING:
     import numpy as np
 
-    from sanderling.camera import Policy
     from sanderling.detections import Result
     from sanderling.frame import Frame
+    from sanderling.look import Policy
     from sanderling.persist import Change
     from sanderling.pipeline import Pipeline
     from sanderling.pool import Mode
