@@ -15,6 +15,7 @@ import sanderling
 import test_memory
 from sanderling.counts import Counts
 from sanderling.errors import ConfigError, SourceError
+from sanderling.lane import WAIT
 from sanderling.look import Event
 from sanderling.pipeline import Pipeline
 from sanderling.trace import Trace
@@ -184,6 +185,19 @@ def test_what_cannot_be_watched_is_refused_and_nothing_is_left_open(opened: Pipe
     with pytest.raises(ConfigError, match="it needs at least 3"):
         opened.watch("pattern:64x48", mask=[[(0, 0), (1, 1)]])
     assert threading.active_count() == before
+
+
+def test_a_trace_shows_what_a_model_waits_for_apart(tmp_path: Path) -> None:
+    trace = Trace()
+    faces = Path(__file__).resolve().parents[1] / "examples" / "faces.toml"
+    with sanderling.open(faces, threads=1, mode="throughput", trace=trace) as opened:
+        assert sum(1 for _ in opened.watch("pattern:640x480?frames=12")) == 12
+    stages = [stage for _, stage, _, _ in trace._events]
+    assert stages.count("centerface-int8") == 12
+    assert WAIT in stages
+    for row in {row for row, *_ in trace._events}:
+        bars = sorted((began, ended) for one, _, began, ended in trace._events if one == row)
+        assert all(ended <= began for (_, ended), (began, _) in zip(bars, bars[1:], strict=False))
 
 
 def test_a_trace_has_each_stage_of_each_frame(tmp_path: Path) -> None:

@@ -121,6 +121,8 @@ def _hand_over(
 Shape = Callable[[], tuple[int, ...]]
 Trace = Callable[[str, int, int], None]
 """Told of each stage: its name, when it began and when it ended, by `time.perf_counter_ns`."""
+WAIT = "(waits for its turn)"
+"""What a trace calls the time in which the models of other frames run."""
 
 
 @dataclass(slots=True)
@@ -175,7 +177,14 @@ class _RememberingWork:
 
 
 class _ModelWork:
-    """Runs a model, unless a guest made something else than what it is bound to."""
+    """Runs a model, unless a guest made something else than what it is bound to.
+
+    Attributes:
+        entered_ns: when its turn came for the last time, by `time.perf_counter_ns`; 0 where it
+            never waits for one.
+    """
+
+    entered_ns = 0
 
     def __init__(
         self,
@@ -209,8 +218,12 @@ class _ModelWork:
         if self._run_model is None:
             self._run()
         else:
-            self._run_model(self._run)
+            self._run_model(self._enter)
         return True
+
+    def _enter(self) -> None:
+        self.entered_ns = time.perf_counter_ns()
+        self._run()
 
     def _misfit(self) -> ModelRunError:
         """Which input is not what it was bound to."""
@@ -435,13 +448,22 @@ class Lane:
             now = time.perf_counter_ns()
             timings[name] = now - began
             if self._trace is not None:
-                self._trace(name, began, now)
+                self._tell(name, work, began, now)
             began = now
             if not wanted:
                 self.skipped = name
                 break
         self._disturbed = False
         return timings
+
+    def _tell(self, name: str, work: object, began: int, ended: int) -> None:
+        """Trace a stage; what a model waited for its turn is shown apart."""
+        assert self._trace is not None
+        entered = work.entered_ns if isinstance(work, _ModelWork) else 0
+        if began < entered:
+            self._trace(WAIT, began, entered)
+            began = entered
+        self._trace(name, began, ended)
 
     def _recover(self) -> None:
         """The frame before was lost: see that every guest stands, and where."""

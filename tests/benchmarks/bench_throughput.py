@@ -31,6 +31,7 @@ import onnxruntime as ort
 from sanderling import imaging, stages
 from sanderling.camera import Camera
 from sanderling.frame import Image
+from sanderling.lane import WAIT
 from sanderling.look import Look
 from sanderling.pool import Layout, Pool, layout
 from sanderling.source import Source, Stamp
@@ -208,7 +209,7 @@ def measure(case: Case, image: Image, rounds: int, seconds: float, trace: Trace)
 def overlap(events: list[dict]) -> float:
     """Share of the guests' time in which models of other frames ran."""
     models = [one for one in events if one["name"] == MODEL.stem]
-    guests = [one for one in events if one["name"] != MODEL.stem]
+    guests = [one for one in events if one["name"] not in (MODEL.stem, WAIT)]
     beside = 0.0
     for guest in guests:
         at, end = guest["ts"], guest["ts"] + guest["dur"]
@@ -235,7 +236,8 @@ def draw(events: list[dict], path: Path) -> None:
         for one in events:
             if one["name"] == name:
                 bar = ((one["ts"] - begin) / 1000, one["dur"] / 1000)
-                axis.broken_barh([bar], (one["tid"] - 0.4, 0.8), color=f"C{number}", label=name)
+                color = "0.85" if name == WAIT else f"C{number}"
+                axis.broken_barh([bar], (one["tid"] - 0.4, 0.8), color=color, label=name)
     handles = {label: one for one, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     axis.legend(handles.values(), handles, ncols=len(handles), loc="upper center")
     rows = sorted({one["tid"] for one in events})
