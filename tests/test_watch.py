@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,7 +198,7 @@ def test_a_trace_shows_what_a_model_waits_for_apart(tmp_path: Path) -> None:
     assert WAIT in stages
     for row in {row for row, *_ in trace._events}:
         bars = sorted((began, ended) for one, _, began, ended in trace._events if one == row)
-        assert all(ended <= began for (_, ended), (began, _) in zip(bars, bars[1:], strict=False))
+        assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(bars))
 
 
 def test_a_trace_has_each_stage_of_each_frame(tmp_path: Path) -> None:
