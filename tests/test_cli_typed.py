@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +174,28 @@ def test_the_installed_guests_are_the_ones_in_the_repository() -> None:
     for path in (ROOT / "wasm_modules" / "dist").glob("*.wasm"):
         said = manifest.read_manifest(path.read_bytes(), str(path))
         assert said.name == path.stem
+
+
+def test_what_is_said_while_a_picture_is_decoded_is_not_lost(tmp_path: Path) -> None:
+    """Descriptor 2 leads elsewhere meanwhile, so that the decoder's complaints are heard."""
+    script = tmp_path / "say.py"
+    script.write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from sanderling import cli, imaging, opencv\n"
+        "cli._speak_for_ourselves()\n"
+        "decode = opencv.cv2.imdecode\n"
+        "def say(*args):\n"
+        "    print('said meanwhile', file=sys.stderr)\n"
+        "    assert os.fstat(2).st_ino != os.fstat(sys.stderr.fileno()).st_ino\n"
+        "    return decode(*args)\n"
+        "opencv.cv2.imdecode = say\n"
+        "imaging.decode_image(Path(sys.argv[1]).read_bytes(), 'x')\n"
+        "print(os.fstat(2).st_ino == os.fstat(sys.stderr.fileno()).st_ino)\n"
+    )
+    (tmp_path / "a.png").write_bytes(imaging.encode_image(np.zeros((64, 64, 3), np.uint8), ".png"))
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "a.png"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "said meanwhile\n"
+    assert done.stdout == "True\n"

@@ -48,6 +48,7 @@ WITHIN_EDGES = {
     ("sources", "imaging"),
     ("sources", "push"),
     ("sinks", "imaging"),
+    ("sinks", "wholefile"),
     ("staging", "wholefile"),
 }
 

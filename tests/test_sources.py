@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sanderling import imaging, sinks, sources
+from sanderling import imaging, sinks, sources, wholefile
 from sanderling.detections import Classes, Detections, Result
 from sanderling.errors import OutputError, SourceError
 from sanderling.frame import Frame, check_image
@@ -261,3 +262,32 @@ def test_an_annotated_video_has_all_frames(tmp_path: Path) -> None:
     assert not (tmp_path / "out.mp4").exists()
     sink.close()
     assert len(list(sources.open_source(str(tmp_path / "out.mp4")).frames())) == 10
+
+
+def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root, a rename onto /dev/null would leave a file there for the whole machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        lines = sinks.JsonLines(str(pipe))
+        lines.write(Frame(picture()), Result(0, 0, "a", None, None, {}, {}))
+        lines.close()
+        lines.discard()
+        assert json.loads(os.read(reader, 1 << 16))["frame"] == 0
+        wholefile.write(pipe, b"all of it")
+        assert os.read(reader, 1 << 16) == b"all of it"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_pictures_and_videos_want_a_file(tmp_path: Path) -> None:
+    for name in ("a.png", "a.mp4"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(OutputError, match="is no file"):
+        sinks.write_picture(tmp_path / "a.png", picture())
+    with pytest.raises(OutputError, match="is no file"):
+        sinks.AnnotatedVideo(tmp_path / "a.mp4", 25)
+    assert all(entry.is_fifo() for entry in tmp_path.iterdir())

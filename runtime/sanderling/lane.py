@@ -121,6 +121,8 @@ def _hand_over(
 Shape = Callable[[], tuple[int, ...]]
 Trace = Callable[[str, int, int], None]
 """Told of each stage: its name, when it began and when it ended, by `time.perf_counter_ns`."""
+_AT_ONCE_NS = 100_000
+"""A turn that comes within this was not waited for."""
 WAIT = "(waits for its turn)"
 """What a trace calls the time in which the models of other frames run."""
 
@@ -460,7 +462,7 @@ class Lane:
         """Trace a stage; what a model waited for its turn is shown apart."""
         assert self._trace is not None
         entered = work.entered_ns if isinstance(work, _ModelWork) else 0
-        if began < entered:
+        if entered - began > _AT_ONCE_NS:
             self._trace(WAIT, began, entered)
             began = entered
         self._trace(name, began, ended)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from sanderling import imaging
+from sanderling import imaging, wholefile
 from sanderling.detections import Result
 from sanderling.errors import OutputError
 from sanderling.frame import Frame, Image
@@ -91,12 +91,13 @@ class JsonLines(Sink):
         if self._path is None:
             self._file = sys.stdout.buffer
             return
-        self._partial = _beside(self._path)
         if self._path.is_dir():
             raise OutputError(f"{where}: is a folder; name a file in it")
+        # A device or a pipe is written to as it is, and not replaced by a file.
+        self._partial = None if wholefile.is_device(self._path) else _beside(self._path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._partial.open("wb")
+            self._file = (self._partial or self._path).open("wb")
         except OSError as exc:
             raise _refuse(self._path, exc) from exc
 
@@ -117,7 +118,8 @@ class JsonLines(Sink):
             return
         try:
             self._file.close()
-            os.replace(self._partial, self._path)
+            if self._partial is not None:
+                os.replace(self._partial, self._path)
         except OSError as exc:
             raise _refuse(self._path, exc) from exc
 
@@ -126,7 +128,8 @@ class JsonLines(Sink):
         if self._path is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
-                self._partial.unlink()
+                if self._partial is not None:
+                    self._partial.unlink()
 
 
 class Picture(Sink):
@@ -176,6 +179,8 @@ class AnnotatedVideo(Sink):
         self._fps = fps
         self._writer: imaging.VideoWriter | None = None
         imaging.check_suffix(path, video=True)
+        if wholefile.is_device(path):
+            raise OutputError(f"{path}: is no file; give the name of one")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -211,6 +216,8 @@ def write_picture(path: Path, image: Image) -> None:
     Raises:
         OutputError: it cannot be written there.
     """
+    if wholefile.is_device(path):
+        raise OutputError(f"{path}: is no file; give the name of one")
     data = imaging.encode_image(image, path.suffix)
     partial = _beside(path)
     try:

@@ -10,6 +10,14 @@ from pathlib import Path
 from sanderling.errors import OutputError
 
 
+def is_device(path: Path) -> bool:
+    """Whether this is a device, a pipe or a socket: it is written to, and never replaced.
+
+    As root a rename onto `/dev/null` would leave a file there, for every program of the machine.
+    """
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def check_place(path: Path) -> None:
     """Refuse a place that cannot be written before the work, not after it.
 
@@ -27,11 +35,16 @@ def check_place(path: Path) -> None:
 def write(path: Path, data: bytes) -> None:
     """Replace a file in one step: after a crash there is the old one or the new one.
 
+    A device or a pipe is written to as it is.
+
     Raises:
         OutputError: it cannot be written.
     """
     part: str | None = None
     try:
+        if is_device(path):
+            path.write_bytes(data)
+            return
         handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)

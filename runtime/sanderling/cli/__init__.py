@@ -5,6 +5,7 @@ Exit codes: 0 fine, 2 the user's input, 1 ours. Errors are one line on stderr, n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib import import_module
@@ -60,7 +61,23 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    _speak_for_ourselves()
     sys.exit(_main())
+
+
+def _speak_for_ourselves() -> None:
+    """Write what is said to people to a descriptor of our own.
+
+    While a picture is decoded, descriptor 2 leads elsewhere, so that its decoder's complaints are
+    heard. What another thread says at that moment would come late, or not at all.
+    """
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError, ValueError):  # closed, as a daemon may have it
+        own = os.dup(sys.stderr.fileno())
+        sys.stderr = open(  # noqa: SIM115 - for as long as the process lives
+            own, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
+        )
 
 
 def _main() -> int:

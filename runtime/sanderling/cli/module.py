@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sanderling import abi, library, manifest
+from sanderling import abi, library, manifest, wholefile
 from sanderling.cli.text import GivenPath, table
-from sanderling.errors import ModuleError, OutputError, PlanError
+from sanderling.errors import ModuleError, PlanError
 from sanderling.manifest import Manifest, Param, TensorSpec
 from sanderling.policy import Policy
 from sanderling.tensor import DType, PixelFormat, TensorType, shape_text
@@ -166,12 +165,7 @@ def pack(file: Path, toml: Path | None, output: Path | None) -> None:
     read = manifest.parse_toml(text, str(source))
     packed = manifest.pack(wasm, read, str(file))
     target = output or file
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(packed)
-        os.replace(partial, target)
-    except OSError as exc:
-        raise OutputError(f"{target}: cannot be written: {exc.strerror}") from exc
+    wholefile.write(target, packed)
     click.echo(printable(f"{target}: {read.name} {read.version}, {len(packed):,} bytes"))
 
 
