@@ -27,4 +27,6 @@ async def main(source: str) -> None:
             counting.cancel()
 
 
+if len(sys.argv) < 2:
+    raise SystemExit(__doc__)
 asyncio.run(main(sys.argv[1]))

@@ -11,9 +11,15 @@ from pathlib import Path
 
 import sanderling
 
+if len(sys.argv) < 2:
+    raise SystemExit(__doc__)
 rows = csv.writer(sys.stdout)
-rows.writerow(["picture", "faces", "best score"])
-with sanderling.open(Path(__file__).with_name("faces.toml"), mode="throughput") as faces:
-    for result in faces.watch(sys.argv[1], on_lost=lambda _, why: print(why, file=sys.stderr)):
-        best = max(result.detections.scores, default=0.0)
-        rows.writerow([Path(result.source).name, len(result.detections), f"{best:.2f}"])
+try:
+    with sanderling.open(Path(__file__).with_name("faces.toml"), mode="throughput") as faces:
+        watch = faces.watch(sys.argv[1], on_lost=lambda _, why: print(why, file=sys.stderr))
+        rows.writerow(["picture", "faces", "best score"])
+        for result in watch:
+            best = max(result.detections.scores, default=0.0)
+            rows.writerow([Path(result.source).name, len(result.detections), f"{best:.2f}"])
+except sanderling.InputError as wrong:  # its one line says what, where and what to do
+    raise SystemExit(f"folder.py: {wrong}") from None

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import sanderling
 
+if len(sys.argv) < 2:
+    raise SystemExit(__doc__)
 faces_before = 0
 with sanderling.open(Path(__file__).with_name("faces.toml")) as faces:
     watch = faces.watch(sys.argv[1], on_event=lambda event: print(event.text, file=sys.stderr))

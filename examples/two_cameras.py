@@ -19,6 +19,8 @@ def follow(name: str, watch: sanderling.Watch) -> None:
     print(f"{name}: {watch.counts}")
 
 
+if len(sys.argv) < 3:
+    raise SystemExit(__doc__)
 with sanderling.open(Path(__file__).with_name("faces.toml"), mode="throughput") as faces:
     watches = [(source, faces.watch(source, rate=10)) for source in sys.argv[1:3]]
     threads = [threading.Thread(target=follow, args=watch) for watch in watches]

@@ -271,3 +271,20 @@ def test_every_key_is_described_for_editors() -> None:
         assert table["description"]
         for key, said in table["properties"].items():
             assert said["description"], key
+
+
+def test_a_configuration_that_runs_nothing_says_so(tmp_path: Path) -> None:
+    (tmp_path / "daemon.toml").write_text("[daemon]\n")
+    done = run("config", "check", "daemon.toml", cwd=tmp_path)
+    assert "no camera is enabled: nothing would run" in done.stderr
+
+
+def test_a_table_that_cannot_be_read_lets_no_other_look_unused(tmp_path: Path) -> None:
+    (tmp_path / "daemon.toml").write_text(
+        '[[pipeline]]\nname = "p"\nfile = "p.toml"\n[[camera]]\nname = "a"\nrate = -1\n'
+        'source = "pattern:64x48"\npipeline = "p"\n'
+    )
+    adding.write_all(tmp_path)
+    done = run("config", "check", "daemon.toml", cwd=tmp_path, code=2)
+    assert "no camera uses it" not in done.stderr
+    assert "rate: must be at least 0" in done.stderr

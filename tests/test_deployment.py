@@ -338,3 +338,25 @@ def test_a_file_that_was_moved_away_is_begun_anew(site: Site) -> None:
         line["frame"] for line in map(json.loads, lines.splitlines()) if line["camera"] == "a"
     ]
     assert numbers == list(range(len(numbers)))
+
+
+def test_what_goes_leaves_its_last_counts(site: Site) -> None:
+    last: list[tuple[str, str, dict]] = []
+    site.deployment._last = lambda *what: last.append(what)
+    site.apply(BASE)
+    site.grows("a")
+    other = BASE.replace("64x48@100", "80x48@100").replace("lines.jsonl", "more.jsonl")
+    site.apply(other)
+    assert [(kind, name) for kind, name, _ in last] == [("camera", "a"), ("sink", "lines")]
+    counts, written = last[0][2], last[1][2]
+    assert counts["waiting"] == 0
+    assert counts["captured"] == counts["processed"] + sum(counts["dropped"].values())
+    assert written["written"] >= counts["processed"]
+    assert written["lost"] == 0
+
+
+def test_a_camera_that_cannot_be_opened_is_told_once(site: Site) -> None:
+    site.apply(BASE.replace("pattern:64x32@100", "gone.mp4"))
+    for _ in range(3):
+        site.deployment.look_after()
+    assert [told[0] for told in site.told].count("camera_failed") == 1

@@ -129,3 +129,24 @@ def test_the_daemon_runs_two_cameras(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "usb_camera.py"])
+def test_an_example_without_an_argument_says_how_to_run_it(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"python examples/{name} " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["cascade.py", "folder.py"])
+def test_what_is_not_there_costs_an_example_one_line(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), "nope.png"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert line == f"{name}: nope.png: there is no such picture, folder or video"
+    assert done.stdout == ""

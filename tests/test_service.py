@@ -176,12 +176,22 @@ def test_what_a_person_changed_stays_until_it_is_purged(tmp_path: Path) -> None:
     install(tmp_path)
     (tmp_path / UNIT[1:]).write_text("[Service]\n")
     (tmp_path / LIMITS[1:]).with_name("mine.conf").write_text("[Service]\n")
-    assert f"{tmp_path}{UNIT}: kept, since it was changed by hand" in uninstall(tmp_path)
+    kept = f"{tmp_path}{UNIT}: kept, since it was changed by hand; --purge removes it"
+    assert kept in uninstall(tmp_path)
     mine = str(Path(LIMITS).with_name("mine.conf"))
     assert files(tmp_path) == {UNIT, CONFIG, LIST, mine}
+    assert f"{tmp_path}{UNIT}: removed" in uninstall(tmp_path, purge=True)
+    assert files(tmp_path) == {mine}, "which was never in the list"
+
+
+def test_what_a_person_changed_stays_over_another_install(tmp_path: Path) -> None:
     install(tmp_path)
+    (tmp_path / UNIT[1:]).write_text("[Service]\n")
+    uninstall(tmp_path)
+    install(tmp_path)
+    assert (tmp_path / UNIT[1:]).read_text() == "[Service]\n"
     uninstall(tmp_path, purge=True)
-    assert files(tmp_path) == {UNIT, mine}, "neither is in the list any more"
+    assert files(tmp_path) == set()
 
 
 def test_another_configuration_leaves_the_first_to_its_owner(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import source_suite
 from sanderling import detached
 from sanderling.errors import SourceError
-from sanderling.persist import Backoff, Change, Persistent
+from sanderling.persist import Backoff, Change, Persistent, patience
 from sanderling.source import Source
 from sanderling.sources import comes_back, open_persistent, open_source
 from sanderling.sources.pattern import parse
@@ -223,3 +223,18 @@ def test_opening_a_persistent_source_waits_for_nothing() -> None:
     source.close()
     assert source.grab() is None
     assert not isinstance(open_persistent("pattern:64x48"), Persistent)
+
+
+def test_one_that_says_how_slowly_it_gives_frames_is_waited_for() -> None:
+    """A camera of 0.1 frames a second is not gone because nothing came for 10 s."""
+    assert patience(parse("pattern:64x48@0.1"), 10.0) == 30.0
+    assert patience(parse("pattern:64x48@30"), 10.0) == 10.0
+    assert patience(parse("pattern:64x48"), 10.0) == 10.0
+    told: list[Change] = []
+    source = Persistent(
+        lambda: parse("pattern:64x48@2"), name="door", stall_s=0.1, on_change=told.append
+    )
+    stamps = [source_suite.grabbed(source) for _ in range(3)]
+    source.close()
+    assert [stamp.sequence for stamp in stamps] == [0, 1, 2]
+    assert [change.state for change in told] == ["connected"]

@@ -166,6 +166,7 @@ class Daemon:
             _tell,
             self._trace,
             Largest(bounds.megapixels, self._settings.profile.name),
+            self._count,
         )
         self._governor = Governor(bounds.limit_c, bounds.resume_c, has_smaller=False)
         self._wake = threading.Event()
@@ -218,7 +219,7 @@ class Daemon:
         event(
             _log,
             "started",
-            f"{len(self._file.cameras)} cameras, {len(self._file.pipelines)} pipelines",
+            f"cameras: {len(self._file.cameras)}, pipelines: {len(self._file.pipelines)}",
             board=self._board.name or "unknown",
             profile=settings.profile.name,
             cores=settings.cores,
@@ -347,14 +348,21 @@ class Daemon:
 
     def _report(self) -> None:
         for name, found in self._deployment.counts().items():
-            flat: dict[str, Field] = {
-                key: value if isinstance(value, int) else _told(value)
-                for key, value in found.items()
-            }
-            event(_log, "counts", "", level=INFO, key=None, exc_info=None, camera=name, **flat)
+            self._count("camera", name, found)
         for name, (written, lost) in self._deployment.sinks().items():
-            event(_log, "results", "", key=None, sink=name, written=written, lost=lost)
+            self._count("sink", name, {"written": written, "lost": lost})
         event(_log, "memory", "", key=None, resident_mb=round(self._resident_mb(), 1))
+
+    @staticmethod
+    def _count(kind: str, name: str, found: dict[str, object]) -> None:
+        """One line with what was counted of a camera or a sink."""
+        flat: dict[str, Field] = {kind: name}
+        for key, value in found.items():
+            flat[key] = value if isinstance(value, int) else _told(value)
+        if kind == "camera":
+            event(_log, "counts", "", level=INFO, key=None, exc_info=None, **flat)
+        else:
+            event(_log, "results", "", level=INFO, key=None, exc_info=None, **flat)
 
     def end(self) -> int:
         """Finish the last frames; the exit code."""

@@ -34,6 +34,8 @@ _GRACE_S = 0.05
 Signature = tuple[tuple[int, int, int] | None, ...]
 Tell = Callable[[str, str, str], None]
 """Told what happened: one word, of what (a camera, a pipeline, a sink), and in words."""
+Last = Callable[[str, str, dict[str, object]], None]
+"""Told counts: `camera` or `sink`, its name, and what was counted."""
 
 
 def signature(paths: Iterable[Path]) -> Signature:
@@ -114,11 +116,13 @@ class _Watched:
         table: what the file says of it.
         camera: None when its source is not there.
         told: it was said that it has ended.
+        why: why it could not be opened, as it was said.
     """
 
     table: CameraTable
     camera: Camera | None = None
     told: bool = False
+    why: str = ""
 
 
 class Deployment:
@@ -131,6 +135,7 @@ class Deployment:
         tell: told what happened.
         trace: collects where the time goes.
         largest: the greatest frame that cameras may give.
+        last: told the last counts of a camera or a sink that goes, or begins anew.
     """
 
     def __init__(
@@ -141,7 +146,9 @@ class Deployment:
         tell: Tell,
         trace: Trace | None = None,
         largest: Largest | None = None,
+        last: Last = lambda kind, name, found: None,
     ) -> None:
+        self._last = last
         self._where = where
         self._cores = Cores(cores)
         self._preferred = preferred
@@ -248,6 +255,7 @@ class Deployment:
             words.append(f"pipeline {name}: taken away")
         for outlet in gone:  # from here on no result goes there
             outlet.close()
+            self._last("sink", outlet.name, {"written": outlet.written, "lost": outlet.lost})
         for pool in old:
             pool.close()
         return words
@@ -328,8 +336,9 @@ class Deployment:
         return Look(policy, table.rate, table.roi, mask_of(table.mask))
 
     def _start(self, table: CameraTable) -> None:
-        watched = self._cameras[table.name] = _Watched(table)
         name = table.name
+        before = self._cameras.get(name)
+        watched = self._cameras[name] = _Watched(table, why=before.why if before else "")
 
         def on_event(event: Event) -> None:
             self._tell(f"camera_{event.kind}", event.camera, event.text)
@@ -345,7 +354,9 @@ class Deployment:
             )
         except InputError as exc:
             # A camera that is not there must not keep the others from running.
-            self._tell("camera_failed", name, str(exc))
+            if str(exc) != watched.why:
+                watched.why = str(exc)
+                self._tell("camera_failed", name, watched.why)
             return
         if self._largest is not None and self._largest.megapixels:
             source = Limited(source, self._largest.profile, self._largest.megapixels)
@@ -363,8 +374,11 @@ class Deployment:
 
     def _stop(self, name: str) -> None:
         camera = self._cameras.pop(name).camera
-        if camera is not None and not camera.stop():
+        if camera is None:
+            return
+        if not camera.stop():
             self._tell("camera_stuck", name, "its source does not let go; it is left behind")
+        self._last("camera", name, camera.counts().as_dict())
 
     def look_after(self) -> None:
         """Say which cameras have ended; open those again that could not be, or that crashed."""

@@ -65,8 +65,15 @@ class Backoff:
         return self.longest(attempt) * self.random()
 
 
+_FRAMES_LATE = 3.0
+"""Frames that may be missing in a row from a source that says how many it gives."""
 _REMIND_S = 60.0
 """How often an outage that lasts is told again."""
+
+
+def patience(source: Source, stall_s: float) -> float:
+    """How long a source may give nothing, in seconds: some frames long, where they come slowly."""
+    return max(stall_s, _FRAMES_LATE / source.fps) if source.fps else stall_s
 
 
 class _Watchdog:
@@ -90,7 +97,7 @@ class _Watchdog:
         """Watch what is done with the source here."""
         with self._changed:
             self.bit = False
-            self._watched, self._due = source, time.monotonic() + self._stall_s
+            self._watched, self._due = source, time.monotonic() + patience(source, self._stall_s)
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
                 self._thread.start()
@@ -194,7 +201,7 @@ class Persistent(Source):
             if self._closed.is_set():
                 break
             if self._watchdog.bit:
-                reason = f"nothing came for {self._stall_s:g} s"
+                reason = f"nothing came for {patience(inner, self._stall_s):g} s"
             elif stamp is not None:
                 return self._stamp(stamp)
             elif inner.count and reason == "it ended":

@@ -123,6 +123,7 @@ class Pipeline:
         policy: Policy | None = None,
         roi: tuple[int, int, int, int] | None = None,
         mask: Sequence[Sequence[tuple[int, int]]] = (),
+        stall_s: float = 10.0,
         on_event: Callable[[Event], None] = lambda event: None,
         on_frame: Callable[[Frame, Result], None] | None = None,
         on_lost: Callable[[Stamp | None, Exception], None] | None = None,
@@ -137,6 +138,7 @@ class Pipeline:
                 `block` or `sample`; without one `latest` for what is live, else `block`.
             roi: x1, y1, x2, y2 in pixels: only this part is looked at.
             mask: polygons in pixels of the frame; what is inside them is blackened.
+            stall_s: a live source that gives nothing for so long is opened again, in seconds.
             on_event: told of what a person may want to know: lost frames, a camera that is gone.
             on_frame: takes each frame with its result, in a thread of the pipeline's, before the
                 result comes out here. The pixels are only there during the call.
@@ -158,7 +160,9 @@ class Pipeline:
             opened = source
         else:
             opened = sources.open_persistent(
-                str(source), on_change=lambda change: on_event(connection("watch", change))
+                str(source),
+                stall_s=stall_s,
+                on_change=lambda change: on_event(connection("watch", change)),
             )
         try:
             look = Look(policy or ("latest" if opened.live else "block"), rate, roi, paint)

@@ -230,6 +230,10 @@ class _Check:
         self._report.sinks.append(table)
 
     def _note(self, file: DaemonFile) -> None:
+        if self._report.problems:
+            return  # a camera or a sink that could not be read may be the one that is missed here
+        if not any(camera.enabled for camera in file.cameras):
+            self._report.notes.append(f"{self._path}: no camera is enabled: nothing would run")
         used = {camera.pipeline for camera in file.cameras if camera.enabled}
         notes = [
             f"pipeline {table.name}: no camera uses it"

@@ -39,7 +39,7 @@ _HIDDEN = {"/home": "ProtectHome", "/root": "ProtectHome", "/run/user": "Protect
 _HIDDEN |= {"/tmp": "PrivateTmp", "/var/tmp": "PrivateTmp"}  # noqa: S108 - nothing is put there
 _ELSEWHERE = (
     "install it elsewhere: python3 -m venv /opt/sanderling && /opt/sanderling/bin/pip install"
-    " sanderling && /opt/sanderling/bin/sanderling install"
+    " . (in the checkout) && /opt/sanderling/bin/sanderling install"
 )
 _LONGEST_S = 60
 
@@ -282,7 +282,8 @@ def uninstall(folder: Path, say: Say, *, purge: bool) -> bool:
             left[path] = digest
             say(f"{root.shown(path)}: kept; --purge removes it")
         elif there is not None and there != digest and not purge:
-            say(f"{root.shown(path)}: kept, since it was changed by hand")
+            left[path] = digest
+            say(f"{root.shown(path)}: kept, since it was changed by hand; --purge removes it")
         elif there is not None:
             root.remove(path)
             say(f"{root.shown(path)}: removed")
@@ -290,7 +291,7 @@ def uninstall(folder: Path, say: Say, *, purge: bool) -> bool:
         for path in DATA:
             if root.remove_tree(path):
                 say(f"{root.shown(path)}: removed")
-    if left and root.digest(written.config) is not None:
+    if any(root.digest(path) is not None for path in left):
         written.files = left
         root.write(LIST, msgspec.json.format(msgspec.json.encode(written)).decode() + "\n")
     else:

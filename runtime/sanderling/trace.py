@@ -49,7 +49,7 @@ class Trace:
 
         return tell
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | Path) -> None:
         """Write the file.
 
         Raises:
@@ -72,6 +72,6 @@ class Trace:
             for row, stage, began, ended in list(self._events)
         ]
         try:
-            path.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+            Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
         except OSError as exc:
             raise OutputError(f"{path}: cannot be written: {exc.strerror}") from exc

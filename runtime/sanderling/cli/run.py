@@ -246,6 +246,8 @@ class _Run:
                 self._found = (self._found or 0) + len(result.detections)
             if not self._quiet and self._processed <= _SHOWN:
                 click.echo(printable(_line(result)))
+            elif not self._quiet and self._processed == _SHOWN + 1:
+                click.echo("... (frames from here on are in the sums alone, and in --json)")
             self._progress(1)
 
     def _fail(self, stamp: Stamp | None, exc: Exception) -> None:
