@@ -16,7 +16,7 @@ import tinymodels
 from commandline import COMMAND, refused, run
 from sanderling import board, imaging, profile
 from sanderling.cli import tune
-from sanderling.deployment import usable_cores
+from sanderling.deployed import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"

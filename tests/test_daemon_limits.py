@@ -16,7 +16,7 @@ from commandline import COMMAND
 from sanderling import board, daemonfile, preflight, profile
 from sanderling.cores import Cores
 from sanderling.daemon import RESTART, settle
-from sanderling.deployment import usable_cores
+from sanderling.deployed import usable_cores
 from sanderling.errors import ConfigError
 from sanderling.limited import AGAIN_S, Limited
 from sanderling.source import Source, Stamp

@@ -30,7 +30,7 @@ LAYERS = {
           wholefile lines logs statuspipe systemd opencv capture push devices
           staging""",
     2: """stages step lane plan memory assembler pipeline pool look camera watch outlet
-          deployment checks tuning candidates readable""",
+          deployed deployment checks tuning candidates readable""",
     3: "cli __main__ child supervisor daemon service preflight",
 }
 OFF_DEVICE = "quantize"

@@ -24,7 +24,8 @@ import msgspec
 from sanderling import board, daemonfile, library, logs, profile
 from sanderling.board import Board
 from sanderling.daemonfile import DaemonFile
-from sanderling.deployment import Deployment, Largest, signature, usable_cores
+from sanderling.deployed import signature, usable_cores
+from sanderling.deployment import Deployment, Largest
 from sanderling.errors import InputError, OutputError
 from sanderling.logs import ERROR, INFO, WARNING, Field, event
 from sanderling.profile import Bounds, Profile

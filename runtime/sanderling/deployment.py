@@ -6,17 +6,26 @@ What cannot be prepared is refused, and all goes on as it was; only what changed
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sanderling import config, daemonfile, library, sources, stages
+from sanderling import daemonfile, sources
 from sanderling.camera import Camera
 from sanderling.cores import Cores
 from sanderling.daemonfile import CameraTable, DaemonFile, PipelineTable, SinkTable
+from sanderling.deployed import (
+    Next,
+    Running,
+    discard,
+    layout_of,
+    load,
+    made_of,
+    read,
+    signature,
+)
 from sanderling.detections import Result
 from sanderling.errors import InputError
 from sanderling.frame import Frame
@@ -24,31 +33,17 @@ from sanderling.limited import Limited
 from sanderling.lines import Line, LineSink
 from sanderling.look import Event, Look, connection, mask_of
 from sanderling.outlet import Outlet
-from sanderling.pool import Layout, Mode, Pool, Prepared, layout
+from sanderling.pool import Layout, Pool
 from sanderling.profile import Preferred
 from sanderling.stages import Stages
 from sanderling.trace import Trace
 
 _GRACE_S = 0.05
 """What a thread may take beyond its time to say that it did."""
-Signature = tuple[tuple[int, int, int] | None, ...]
 Tell = Callable[[str, str, str], None]
 """Told what happened: one word, of what (a camera, a pipeline, a sink), and in words."""
 Last = Callable[[str, str, dict[str, object]], None]
 """Told counts: `camera` or `sink`, its name, and what was counted."""
-
-
-def signature(paths: Iterable[Path]) -> Signature:
-    """What tells whether files have changed, without reading them."""
-    return tuple(map(_stat, paths))
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,50 +57,6 @@ class Largest:
 
     megapixels: float
     profile: str
-
-
-@dataclass(slots=True)
-class _Running:
-    """A pipeline that runs.
-
-    Attributes:
-        table: what the file says of it.
-        layout: how it uses the cores.
-        pool: its lanes.
-        files: what it was made of.
-        seen: how they were then.
-        eased: whether its smaller version runs.
-        refused: how the files were when they were refused.
-        last: how they were at the last look.
-    """
-
-    table: PipelineTable
-    layout: Layout
-    pool: Pool
-    files: tuple[Path, ...]
-    seen: Signature
-    eased: bool = False
-    refused: Signature = ()
-    last: Signature = ()
-
-
-@dataclass(slots=True)
-class _Next:
-    """A pipeline as it will be.
-
-    Attributes:
-        running: what it is made out of; None for a new one.
-        prepared: lanes that take over in the pool there is.
-        made: a pipeline with a pool of its own.
-    """
-
-    running: _Running | None
-    prepared: Prepared | None = None
-    made: _Running | None = None
-    table: PipelineTable | None = None
-    files: tuple[Path, ...] = ()
-    seen: Signature = ()
-    eased: bool = False
 
 
 @dataclass(slots=True)
@@ -156,7 +107,7 @@ class Deployment:
         self._trace = trace
         self._largest = largest
         self._lock = threading.Lock()
-        self._pipelines: dict[str, _Running] = {}
+        self._pipelines: dict[str, Running] = {}
         self._cameras: dict[str, _Watched] = {}
         self._outlets: dict[str, tuple[SinkTable, Outlet]] = {}
         self._readers: dict[str, tuple[Outlet, ...]] = {}
@@ -183,9 +134,9 @@ class Deployment:
                 raise
             return self._commit(file, pipelines)
 
-    def _prepare(self, file: DaemonFile) -> dict[str, _Next]:
+    def _prepare(self, file: DaemonFile) -> dict[str, Next]:
         """The pipelines as they will be; what runs is as it was."""
-        pipelines: dict[str, _Next] = {}
+        pipelines: dict[str, Next] = {}
         try:
             for table in file.pipelines:
                 pipelines[table.name] = self._next(table)
@@ -193,34 +144,34 @@ class Deployment:
                 mask_of(camera.mask)
         except BaseException:
             for one in pipelines.values():
-                _discard(one)
+                discard(one)
             raise
         return pipelines
 
-    def _next(self, table: PipelineTable) -> _Next:
+    def _next(self, table: PipelineTable) -> Next:
         running = self._pipelines.get(table.name)
         eased = self._smaller and table.smaller is not None
         paths = self._files(table, eased=eased)
         if running is not None and running.table == table and signature(paths) == running.seen:
-            return _Next(running)
+            return Next(running)
         shape = self._layout(table)
         if table.smaller is not None and not eased:
             read(table, self._path(table.smaller), self._where)  # when it is hot is too late
-        files, seen = _made_of(paths[0])
+        files, seen = made_of(paths[0])
         loaded = self._load(table, shape, eased=eased)
         if running is not None and running.layout == shape:
             prepared = running.pool.prepare(loaded)
-            return _Next(running, prepared, None, table, files, seen, eased)
+            return Next(running, prepared, None, table, files, seen, eased)
         trace = self._trace.lane if self._trace is not None else None
         pool = Pool(table.name, loaded, shape, trace, self._cores.share(shape.threads))
-        made = _Running(table, shape, pool, files, seen, eased)
+        made = Running(table, shape, pool, files, seen, eased)
         if running is not None and (size := running.pool.size) is not None:
             try:
                 pool.make_room(*size)
             except BaseException:
                 pool.close()
                 raise
-        return _Next(running, None, made)
+        return Next(running, None, made)
 
     def _files(self, table: PipelineTable, *, eased: bool) -> tuple[Path, ...]:
         running = self._pipelines.get(table.name)
@@ -238,7 +189,7 @@ class Deployment:
         name = table.smaller if eased and table.smaller else table.file
         return load(table, self._path(name), self._where, shape)
 
-    def _commit(self, file: DaemonFile, pipelines: dict[str, _Next]) -> list[str]:
+    def _commit(self, file: DaemonFile, pipelines: dict[str, Next]) -> list[str]:
         words, gone = self._set_sinks(file.sinks)
         tables = {table.name: table for table in file.cameras if table.enabled}
         for name in [name for name in self._cameras if name not in tables]:
@@ -260,7 +211,7 @@ class Deployment:
             pool.close()
         return words
 
-    def _set_pipeline(self, name: str, one: _Next, old: list[Pool]) -> list[str]:
+    def _set_pipeline(self, name: str, one: Next, old: list[Pool]) -> list[str]:
         if one.made is not None:
             if one.running is not None:
                 old.append(one.running.pool)
@@ -437,11 +388,11 @@ class Deployment:
         if refused:
             raise refused[0]
 
-    def _switch(self, running: _Running, *, smaller: bool) -> None:
+    def _switch(self, running: Running, *, smaller: bool) -> None:
         """Go over to the smaller version of a pipeline, or back."""
         name = running.table.smaller if smaller else running.table.file
         assert name is not None
-        files, seen = _made_of(self._path(name))
+        files, seen = made_of(self._path(name))
         loaded = self._load(running.table, running.layout, eased=smaller)
         running.pool.replace(running.pool.prepare(loaded))
         running.files, running.seen, running.eased = files, seen, smaller
@@ -508,67 +459,3 @@ def _all_at_once(work: Sequence[Callable[[float], bool]], timeout_s: float) -> b
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()) + _GRACE_S)
     return done.count(True) == len(threads)
-
-
-def layout_of(table: PipelineTable, cores: int, preferred: Preferred) -> Layout:
-    """How a pipeline of the file uses the cores.
-
-    Args:
-        table: what the file says of it.
-        cores: that all models together may use.
-        preferred: what the device profile prefers, where the file leaves it open.
-    """
-    mode: Mode = table.mode or preferred.mode or "latency"
-    threads = table.threads or preferred.threads
-    return layout(mode, cores, lanes=table.lanes, threads=min(threads, cores))
-
-
-def load(table: PipelineTable, path: Path, where: Path, shape: Layout) -> Stages:
-    """Load a pipeline of the file, with the parameters that stand there.
-
-    Args:
-        table: what the file says of it.
-        path: the pipeline file: the table's, or its smaller one.
-        where: the configuration file, for messages.
-        shape: how it uses the cores.
-
-    Raises:
-        InputError: it, or something that it names, is wrong.
-    """
-    return stages.load_file(read(table, path, where), path, threads=shape.threads)
-
-
-def read(table: PipelineTable, path: Path, where: Path) -> config.PipelineFile:
-    """Read a pipeline file with the parameters that the configuration has for it; see `load`."""
-    place = f"{where}: pipeline {table.name}"
-    return config.with_params(config.read(path), table.params, place, path)
-
-
-def _made_of(path: Path) -> tuple[tuple[Path, ...], Signature]:
-    """The files that a pipeline is made of, and how they are before they are read.
-
-    What is written while it is loaded then differs from this, and is seen at the next look.
-
-    Raises:
-        ConfigError: the pipeline file is wrong, or names what is not there.
-    """
-    own = signature([path])
-    file = config.read(path)
-    parts: dict[Path, None] = {}
-    for stage, name in zip(file.stages, config.stage_names(file), strict=True):
-        kind, wanted = ("guest", stage.guest) if stage.guest else ("model", stage.model)
-        where = f"{path}: stage {name}"
-        parts[library.find(kind, wanted or "", path.parent, where)] = None
-    return (path, *parts), own + signature(parts)
-
-
-def _discard(one: _Next) -> None:
-    if one.prepared is not None:
-        one.prepared.discard()
-    if one.made is not None:
-        one.made.pool.close()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0))

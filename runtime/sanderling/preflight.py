@@ -9,7 +9,7 @@ from pathlib import Path
 from sanderling import (
     daemon,
     daemonfile,
-    deployment,
+    deployed,
     plan,
     sources,
     stages,
@@ -193,12 +193,12 @@ class _Check:
         cores, preferred = 1, Preferred()
         if settings is not None:
             cores, preferred = settings.cores, settings.profile.preferred
-        shape = deployment.layout_of(table, cores, preferred)
+        shape = deployed.layout_of(table, cores, preferred)
         cameras = [one for one in self._report.cameras if one.table.pipeline == table.name]
         sizes = list(dict.fromkeys(one.part or self._usual for one in cameras)) or [self._usual]
         for name in filter(None, (table.file, table.smaller)):
             try:
-                loaded = deployment.load(table, self._path.parent / name, self._path, shape)
+                loaded = deployed.load(table, self._path.parent / name, self._path, shape)
             except InputError as exc:
                 self._report.problems.append(str(exc))
                 continue
