@@ -17,6 +17,8 @@ from commandline import refused, run
 from sanderling import board, daemonfile, preflight
 from sanderling.errors import ConfigError, OutputError
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "deploy" / "daemon.toml"
 SCHEMA = ROOT / "docs" / "daemon.schema.json"

@@ -12,6 +12,8 @@ import pytest
 from commandline import COMMAND, refused, run
 from sanderling.cli.daemon import _log_settings
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize(
     ("text", "settings"),

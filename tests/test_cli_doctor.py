@@ -18,6 +18,8 @@ from sanderling.checks import Check
 from sanderling.errors import ConfigError
 from sanderling.profile import Limits, Profile
 
+pytestmark = pytest.mark.process
+
 BOARDS = Path(__file__).parent / "boards"
 
 

@@ -14,6 +14,8 @@ import sanderling
 import tinymodels
 from sanderling import imaging
 
+pytestmark = pytest.mark.process
+
 COMMAND = [sys.executable, "-c", "from sanderling.cli import main; main()", "model", "quantize"]
 
 

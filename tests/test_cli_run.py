@@ -19,6 +19,8 @@ from commandline import COMMAND, refused, run
 from sanderling import imaging
 from source_suite import until
 
+pytestmark = pytest.mark.process
+
 WAIT_S = 60
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 import tinymodels
 from commandline import COMMAND, refused, run
 from sanderling import board, imaging, profile
 from sanderling.cli import tune
 from sanderling.deployed import usable_cores
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"

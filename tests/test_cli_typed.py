@@ -16,6 +16,8 @@ import tiny
 from commandline import refused, run
 from sanderling import imaging, manifest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[1]
 FACES = ROOT / "examples" / "faces.toml"
 PHOTO = ROOT / "examples" / "astronaut.png"

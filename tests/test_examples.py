@@ -16,6 +16,8 @@ import rtsp
 from commandline import COMMAND, run
 from sanderling import imaging
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 PHOTO = EXAMPLES / "astronaut.png"

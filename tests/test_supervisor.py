@@ -19,6 +19,8 @@ from sanderling.systemd import Notifier
 from supervised import Supervised, gone, wait_until
 
 # A worker that is up, and ends when it is told to.
+pytestmark = pytest.mark.process
+
 GOOD = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 status.ready()
